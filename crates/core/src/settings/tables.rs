@@ -1,0 +1,140 @@
+use std::{borrow::Cow, fmt};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de};
+
+/// Which tables: a list of names, or `{ include = […], exclude = […] }`.
+///
+/// `*` in a name stands for any characters. A name without `*` must exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tables {
+    pub include: Vec<String>,
+    pub exclude: Vec<String>,
+}
+
+impl Tables {
+    /// Every table.
+    pub fn all() -> Self {
+        Self { include: vec!["*".to_owned()], exclude: Vec::new() }
+    }
+
+    /// Whether the table of this name is meant.
+    pub fn matches(&self, name: &str) -> bool {
+        let any = |patterns: &[String]| patterns.iter().any(|pattern| is_match(pattern, name));
+        any(&self.include) && !any(&self.exclude)
+    }
+
+    /// The included names without `*`: those that the user expects to exist.
+    pub fn named(&self) -> impl Iterator<Item = &str> {
+        self.include.iter().map(String::as_str).filter(|name| !name.contains('*'))
+    }
+}
+
+fn is_match(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, rest)) => name.strip_prefix(head).is_some_and(|tail| {
+            let mut starts = tail.char_indices().map(|(index, _)| index).chain([tail.len()]);
+            starts.any(|start| is_match(rest, &tail[start..]))
+        }),
+    }
+}
+
+impl<'de> Deserialize<'de> for Tables {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Lists {
+            #[serde(default = "everything")]
+            include: Vec<String>,
+            #[serde(default)]
+            exclude: Vec<String>,
+        }
+
+        fn everything() -> Vec<String> {
+            Tables::all().include
+        }
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Tables;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a list of tables, or { include = […], exclude = […] }")
+            }
+
+            // From an environment variable; a file writes a list.
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Tables, E> {
+                let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+                Ok(Tables { include: names.map(str::to_owned).collect(), exclude: Vec::new() })
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, items: A) -> Result<Tables, A::Error> {
+                let include =
+                    Deserialize::deserialize(de::value::SeqAccessDeserializer::new(items))?;
+                Ok(Tables { include, exclude: Vec::new() })
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Tables, A::Error> {
+                let Lists { include, exclude } =
+                    Deserialize::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(Tables { include, exclude })
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Tables {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Tables".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let names = || json_schema!({ "type": "array", "items": { "type": "string" } });
+        json_schema!({
+            "anyOf": [
+                names(),
+                {
+                    "type": "object",
+                    "properties": { "include": names(), "exclude": names() },
+                    "additionalProperties": false
+                }
+            ]
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(json: &str, name: &str, expected: bool) {
+        let tables: Tables = serde_json::from_str(json).unwrap();
+        assert_eq!(tables.matches(name), expected, "{json} {name}");
+    }
+
+    #[test]
+    fn a_plain_list_includes() {
+        check(r#"["a", "b"]"#, "a", true);
+        check(r#"["a", "b"]"#, "c", false);
+        check(r#"["*"]"#, "anything", true);
+        check(r#"["audit_*_log"]"#, "audit_x_log", true);
+        check(r#"["audit_*_log"]"#, "audit_x_logs", false);
+        check(r#"["*ö*"]"#, "größe", true);
+    }
+
+    #[test]
+    fn exclude_wins() {
+        check(r#"{"exclude": ["tmp_*"]}"#, "tmp_a", false);
+        check(r#"{"exclude": ["tmp_*"]}"#, "a", true);
+        check(r#"{"include": ["a"], "exclude": ["a"]}"#, "a", false);
+    }
+}
