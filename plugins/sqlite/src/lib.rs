@@ -1,1 +1,3 @@
-
+mod checkpoint;
+mod checkpoint_file;
+mod connection;

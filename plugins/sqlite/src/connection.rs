@@ -1,0 +1,119 @@
+//! How every connection of ours is opened, and what an error of SQLite means.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use rowtide_core::{Error, Result};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
+
+/// A database file and how long to wait for its locks.
+#[derive(Clone, Debug)]
+pub(crate) struct Database {
+    pub(crate) path: PathBuf,
+    pub(crate) busy_timeout: Duration,
+}
+
+impl Database {
+    /// Opens a file that must exist.
+    ///
+    /// The connection never checkpoints the write-ahead log, neither at a commit nor when it is
+    /// closed: that is up to the application, whose version of SQLite may be another.
+    pub(crate) fn connect(&self) -> Result<Connection> {
+        if let Err(error) = fs::metadata(&self.path) {
+            let message = format!("there is no database `{}`", self.path.display());
+            return Err(Error::config(message).key("path").because(error));
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let doing = || format!("failed to open `{}`", self.path.display());
+        let connection = Connection::open_with_flags(&self.path, flags)
+            .map_err(|error| failure(doing(), error))?;
+        self.prepare(&connection).map_err(|error| failure(doing(), error))?;
+        Ok(connection)
+    }
+
+    fn prepare(&self, connection: &Connection) -> rusqlite::Result<()> {
+        connection.busy_timeout(self.busy_timeout)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        // The first statement that reads the file: a file that is no database is found here.
+        connection.query_row("SELECT count(*) FROM sqlite_master LIMIT 1", [], |_| Ok(()))
+    }
+}
+
+/// Classifies what SQLite said while `doing`, a fragment that names the file or table.
+pub(crate) fn failure(doing: impl Into<String>, error: rusqlite::Error) -> Error {
+    let doing = doing.into();
+    let made = match error.sqlite_error_code() {
+        Some(
+            ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::OperationInterrupted
+            | ErrorCode::OutOfMemory
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::DiskFull
+            | ErrorCode::SchemaChanged
+            | ErrorCode::FileLockingProtocolFailed,
+        ) => Error::transient(doing),
+        Some(ErrorCode::DatabaseCorrupt) => Error::fatal(doing)
+            .help("the database is damaged; run `PRAGMA integrity_check` and restore a backup"),
+        Some(ErrorCode::NotADatabase) => {
+            Error::config(doing).key("path").help("name the file of a SQLite database")
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+            Error::config(doing)
+                .key("path")
+                .help("the user that runs Rowtide must be able to write the file and its folder")
+        }
+        _ => Error::fatal(doing),
+    };
+    made.because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use rowtide_core::ErrorKind;
+
+    use super::*;
+
+    fn database(path: PathBuf) -> Database {
+        Database { path, busy_timeout: Duration::from_secs(1) }
+    }
+
+    #[test]
+    fn a_missing_file_is_named_and_not_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("no.db");
+        let error = database(path.clone()).connect().unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::Config);
+        assert!(error.message().contains("no.db"), "{error}");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_a_wrong_setting() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("text.db");
+        fs::write(&path, "this is a text, and a long enough one to have a header".repeat(20))
+            .unwrap();
+        let error = database(path).connect().unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::Config, "{error}");
+    }
+
+    #[test]
+    fn closing_leaves_the_write_ahead_log_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let application = Connection::open(&path).unwrap();
+        application.pragma_update(None, "journal_mode", "wal").unwrap();
+        application.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+        application.execute_batch("CREATE TABLE t (x)").unwrap();
+        drop(application);
+        let log = directory.path().join("a.db-wal");
+        let before = fs::metadata(&log).unwrap().len();
+
+        let connection = database(path).connect().unwrap();
+        connection.execute_batch("CREATE TABLE u (x)").unwrap();
+        drop(connection);
+        assert!(fs::metadata(&log).unwrap().len() > before);
+    }
+}
