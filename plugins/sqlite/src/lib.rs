@@ -1,3 +1,8 @@
+mod capture;
 mod checkpoint;
 mod checkpoint_file;
 mod connection;
+mod layout;
+mod log;
+mod names;
+mod table;
