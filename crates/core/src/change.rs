@@ -138,12 +138,22 @@ impl ChangeId {
         self.minor = Some(minor);
         self
     }
+
+    /// The scope alone.
+    pub fn scope(&self) -> &str {
+        &self.scope
+    }
+
+    /// The numbers in the scope: none, the major one, or both.
+    pub fn numbers(&self) -> impl Iterator<Item = u64> {
+        [self.major, self.minor].into_iter().flatten()
+    }
 }
 
 impl fmt::Display for ChangeId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.scope)?;
-        for number in [self.major, self.minor].into_iter().flatten() {
+        for number in self.numbers() {
             write!(formatter, ":{number}")?;
         }
         Ok(())
