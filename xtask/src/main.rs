@@ -1,1 +1,81 @@
-fn main() {}
+//! The chores of the repository, run as `cargo xtask NAME`.
+
+mod deny;
+mod docs;
+mod new_plugin;
+mod process;
+mod registrations;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::{error::Error, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use workspace::Workspace;
+
+type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The chores of the repository")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Runs all checks and all tests, and stops at the first failure.
+    Test,
+    /// Checks what the compiler does not: dependency rules, sizes, names, complete plugins.
+    Tidy,
+    /// Writes the generated documents.
+    Docs {
+        /// Fails if they are stale, and writes nothing.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Measures a system against its bars, in release mode.
+    Bench {
+        /// What to measure: `sqlite`.
+        system: String,
+        /// Passed on to the benchmark: `--json`, `--check`, `--only drain|triggers`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// Starts a plugin of this name as a copy of the ticker.
+    NewPlugin { name: String },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result {
+    let workspace = Workspace::here()?;
+    match chore {
+        Chore::Test => test::run(&workspace),
+        Chore::Tidy => tidy::run(&workspace),
+        Chore::Docs { check: true } => docs::check(&workspace),
+        Chore::Docs { check: false } => docs::write(&workspace),
+        Chore::Bench { system, options } => bench(&workspace, &system, &options),
+        Chore::NewPlugin { name } => new_plugin::run(&workspace, &name),
+    }
+}
+
+/// The benchmark is a package of its own: it needs SQLite, and a chore must build quickly.
+fn bench(workspace: &Workspace, system: &str, options: &[String]) -> Result {
+    let mut build = process::cargo(workspace);
+    process::check(build.args(["build", "--release", "--quiet", "--package", "rowtide"]))?;
+    let mut bench = process::cargo(workspace);
+    bench.args(["run", "--release", "--quiet", "--package", "rowtide-bench", "--", system]);
+    bench.arg("--rowtide").arg(workspace.target.join("release/rowtide"));
+    process::check(bench.args(options))
+}

@@ -1,0 +1,80 @@
+//! Everything that must hold before a change goes in.
+
+mod count;
+
+use std::{process::Command, time::Instant};
+
+use crate::{Result, deny, docs, process, tidy, workspace::Workspace};
+use count::Count;
+
+const FULL: [&str; 2] = ["--features", "rowtide/full"];
+
+type Step = (&'static str, fn(&Workspace) -> Result);
+
+/// Cheap steps first: what fails is to fail soon.
+const STEPS: [Step; 8] = [
+    ("format", format),
+    ("tidy", tidy::run),
+    ("dependencies", deny::run),
+    ("clippy", clippy),
+    ("generated documents", docs::check),
+    ("rustdoc", rustdoc),
+    ("each feature alone", features),
+    ("tests", tests),
+];
+
+pub(crate) fn run(workspace: &Workspace) -> Result {
+    let start = Instant::now();
+    for (number, (name, step)) in STEPS.iter().enumerate() {
+        let title = format!("[{}/{}] {name}", number + 1, STEPS.len());
+        println!("{title}");
+        let begin = Instant::now();
+        if let Err(error) = step(workspace) {
+            return Err(format!("{title} FAILED: {error}").into());
+        }
+        println!("{title} ok, {:.1} s", begin.elapsed().as_secs_f64());
+    }
+    println!("PASSED: all {} steps in {:.0} s", STEPS.len(), start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn quiet(workspace: &Workspace, arguments: &[&str]) -> Command {
+    let mut command = process::cargo(workspace);
+    command.args(arguments).env("CARGO_TERM_PROGRESS_WHEN", "never");
+    command
+}
+
+fn format(workspace: &Workspace) -> Result {
+    process::check(&mut quiet(workspace, &["fmt", "--all", "--check"]))
+}
+
+fn clippy(workspace: &Workspace) -> Result {
+    let mut clippy = quiet(workspace, &["clippy", "--quiet", "--workspace", "--all-targets"]);
+    process::check(clippy.args(FULL).args(["--", "-D", "warnings"]))
+}
+
+fn rustdoc(workspace: &Workspace) -> Result {
+    let mut rustdoc = quiet(workspace, &["doc", "--quiet", "--workspace", "--no-deps"]);
+    process::check(rustdoc.args(FULL).env("RUSTDOCFLAGS", "-Dwarnings"))
+}
+
+fn features(workspace: &Workspace) -> Result {
+    let runner = workspace.package("rowtide").ok_or("there is no package `rowtide`")?;
+    for feature in runner.features.keys().filter(|name| !["default", "full"].contains(&&***name)) {
+        let mut check = quiet(workspace, &["check", "--quiet", "--package", "rowtide"]);
+        process::check(check.args(["--no-default-features", "--features", feature]))?;
+    }
+    Ok(())
+}
+
+fn tests(workspace: &Workspace) -> Result {
+    let mut count = Count::default();
+    let mut test = quiet(workspace, &["test", "--workspace"]);
+    process::watch(test.args(FULL), |line| {
+        println!("{line}");
+        count.take(line);
+    })?;
+    count.judge()?;
+    println!("{} tests passed, {} ignored", count.passed, count.ignored);
+    Ok(())
+}

@@ -1,0 +1,89 @@
+use crate::Result;
+
+/// How many tests ran, by what `cargo test` prints.
+#[derive(Debug, Default)]
+pub(crate) struct Count {
+    pub(crate) passed: u64,
+    pub(crate) ignored: u64,
+    /// The file under `tests/` whose tests are running.
+    target: Option<String>,
+    /// Such files of which no test passed.
+    empty: Vec<String>,
+}
+
+impl Count {
+    /// Takes note of one line of the output.
+    pub(crate) fn take(&mut self, line: &str) {
+        let line = line.trim();
+        if let Some(target) = line.strip_prefix("Running ") {
+            let file = target.split(" (").next().unwrap_or_default();
+            self.target = file.contains("tests/").then(|| file.to_owned());
+        } else if line.starts_with("Doc-tests ") {
+            self.target = None;
+        } else if let Some(result) = line.strip_prefix("test result: ok. ") {
+            let passed = number(result, "passed");
+            self.passed += passed;
+            self.ignored += number(result, "ignored");
+            self.empty.extend(self.target.take().filter(|_| passed == 0));
+        }
+    }
+
+    /// # Errors
+    /// Nothing ran, in all or of a file that is there to be run.
+    pub(crate) fn judge(&self) -> Result {
+        if self.passed == 0 {
+            return Err("no test ran".into());
+        }
+        if !self.empty.is_empty() {
+            return Err(format!("no test ran of {}", self.empty.join(", ")).into());
+        }
+        Ok(())
+    }
+}
+
+/// The `3` of `…; 3 passed; …`.
+fn number(result: &str, what: &str) -> u64 {
+    let part = result.split(';').find_map(|part| part.trim().strip_suffix(what));
+    part.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RESULT: &str = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered \
+                          out; finished in 0.00s";
+    const NOTHING: &str = "test result: ok. 0 passed; 0 failed; 2 ignored; 0 measured; 0 filtered \
+                           out; finished in 0.00s";
+    const UNIT: &str = "     Running unittests src/lib.rs (target/debug/deps/rowtide_core-1)";
+    const FILE: &str = "     Running tests/conformance.rs (target/debug/deps/conformance-1)";
+
+    fn count(lines: &[&str]) -> Count {
+        let mut count = Count::default();
+        lines.iter().for_each(|line| count.take(line));
+        count
+    }
+
+    #[test]
+    fn passed_and_ignored_tests_are_summed() {
+        let count = count(&[UNIT, RESULT, FILE, RESULT]);
+        assert_eq!((count.passed, count.ignored), (6, 2));
+        assert!(count.judge().is_ok());
+    }
+
+    #[test]
+    fn no_test_at_all_is_a_failure() {
+        assert_eq!(count(&[UNIT, NOTHING]).judge().unwrap_err().to_string(), "no test ran");
+    }
+
+    #[test]
+    fn a_test_file_without_a_test_that_ran_is_a_failure() {
+        let error = count(&[UNIT, RESULT, FILE, NOTHING]).judge().unwrap_err();
+        assert_eq!(error.to_string(), "no test ran of tests/conformance.rs");
+    }
+
+    #[test]
+    fn a_library_without_unit_tests_is_fine() {
+        assert!(count(&[FILE, RESULT, UNIT, NOTHING]).judge().is_ok());
+    }
+}
