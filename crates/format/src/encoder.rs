@@ -124,7 +124,8 @@ impl Messages {
 
     fn append_key(&mut self, key: impl FnOnce(&mut Vec<u8>) -> bool) -> Option<Range<usize>> {
         let start = self.buffer.len();
-        key(&mut self.buffer).then(|| start..self.buffer.len())
+        let is_there = key(&mut self.buffer);
+        is_there.then_some(start..self.buffer.len())
     }
 }
 

@@ -129,11 +129,17 @@ fn integer(out: &mut Vec<u8>, column_type: &ColumnType, value: i64, integers: In
 /// Whether the column's own values are JSON strings.
 pub(super) fn has_strings(column_type: &ColumnType) -> bool {
     use ColumnType as Type;
-    match column_type {
-        Type::Any | Type::Bool | Type::Int | Type::Float32 | Type::Float => false,
-        Type::Json | Type::Array(_) => false,
-        _ => true,
-    }
+    let has_others = matches!(
+        column_type,
+        Type::Any
+            | Type::Bool
+            | Type::Int
+            | Type::Float32
+            | Type::Float
+            | Type::Json
+            | Type::Array(_)
+    );
+    !has_others
 }
 
 fn is_plain_text(column_type: &ColumnType, value: &str, integers: Integers) -> bool {
