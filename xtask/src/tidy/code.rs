@@ -4,8 +4,8 @@ pub(crate) mod names;
 
 use proc_macro2::Span;
 use syn::{
-    Attribute, Block, Field, FnArg, ImplItem, ItemFn, ItemImpl, ItemMod, PatIdent, Signature,
-    TraitItemFn, Type, Visibility, visit, visit::Visit,
+    Attribute, Block, Field, FnArg, ImplItem, ItemFn, ItemImpl, ItemMod, Pat, PatIdent, PatType,
+    Signature, TraitItemFn, Type, Visibility, visit, visit::Visit,
 };
 
 use crate::{Result, workspace::Workspace};
@@ -95,12 +95,12 @@ impl<'a> File<'a> {
             self.problem(signature.ident.span(), &message);
         }
         let typed = signature.inputs.iter().filter_map(|argument| match argument {
-            FnArg::Typed(typed) => Some(&*typed.ty),
+            FnArg::Typed(typed) => Some(typed),
             FnArg::Receiver(_) => None,
         });
-        // The only argument is what the function is about; beside others it is a switch.
+        // The only argument, or one called `value`, is what the function is about; else a switch.
         let typed: Vec<_> = typed.collect();
-        if typed.len() > 1 && typed.iter().any(|kind| is_bool(kind)) && !self.in_tests {
+        if typed.len() > 1 && typed.iter().any(|typed| is_switch(typed)) && !self.in_tests {
             let message = format!("`{}` takes a boolean; make it an enum", signature.ident);
             self.problem(signature.ident.span(), &message);
         }
@@ -121,8 +121,9 @@ impl<'a> File<'a> {
     }
 }
 
-fn is_bool(kind: &Type) -> bool {
-    matches!(kind, Type::Path(path) if path.path.is_ident("bool"))
+fn is_switch(typed: &PatType) -> bool {
+    let is_bool = matches!(&*typed.ty, Type::Path(path) if path.path.is_ident("bool"));
+    is_bool && !matches!(&*typed.pat, Pat::Ident(name) if name.ident == "value")
 }
 
 impl<'ast> Visit<'ast> for File<'_> {

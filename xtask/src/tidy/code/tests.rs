@@ -51,6 +51,7 @@ fn a_sixth_parameter_is_a_problem() {
 fn a_boolean_parameter_is_a_problem() {
     check("fn f(a: u8, b: bool) {}", &["a.rs:1: `f` takes a boolean; make it an enum"]);
     check("fn f(b: bool) {}", &[]);
+    check("fn write(out: &mut Vec<u8>, value: bool) {}", &[]);
     check("mod tests { fn f(a: u8, b: bool) {} }", &[]);
     check("impl Visitor for A { fn visit_bool(self, b: bool) {} }", &[]);
 }

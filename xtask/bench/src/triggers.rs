@@ -1,0 +1,239 @@
+//! What capturing costs the application: the same statements without triggers, with the shipped
+//! ones, and with triggers that log the same things as JSON.
+
+mod json;
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, params_from_iter};
+
+use crate::{
+    ROUNDS, Result,
+    measure::{median, thread_time},
+    report::{Bar, Report},
+    rowtide::Rowtide,
+};
+
+/// The columns of a table, and how many rows are written: in one transaction, and one a commit.
+struct Size {
+    columns: usize,
+    batch: usize,
+    singles: usize,
+    /// The most that a batch may cost, as a part of what it costs with JSON.
+    bar: f64,
+    /// Measured when the log was designed, in percent: insert, update, delete.
+    reference: Option<[f64; 3]>,
+    reference_singles: Option<[f64; 3]>,
+}
+
+const SIZES: [Size; 4] = [
+    Size {
+        columns: 2,
+        batch: 100_000,
+        singles: 2_000,
+        bar: 0.6,
+        reference: Some([139.0, 96.0, 101.0]),
+        reference_singles: None,
+    },
+    Size {
+        columns: 8,
+        batch: 100_000,
+        singles: 2_000,
+        bar: 0.4,
+        reference: Some([89.0, 121.0, 125.0]),
+        reference_singles: Some([67.0, 38.0, 83.0]),
+    },
+    Size {
+        columns: 64,
+        batch: 20_000,
+        singles: 1_000,
+        bar: 0.4,
+        reference: Some([65.0, 167.0, 201.0]),
+        reference_singles: None,
+    },
+    Size {
+        columns: 1_000,
+        batch: 1_000,
+        singles: 300,
+        bar: 0.4,
+        reference: None,
+        reference_singles: None,
+    },
+];
+
+const OPERATIONS: [&str; 3] = ["insert", "update", "delete"];
+const VARIANTS: [&str; 3] = ["plain", "shipped", "json"];
+
+/// Seconds of insert, update and delete: of the batch, by the processor's clock, and of the single
+/// rows, by the one on the wall.
+type Times = [f64; 6];
+
+/// Measures the triggers, and adds what it finds to `report`.
+pub(crate) fn measure(rowtide: &Rowtide, report: &mut Report) -> Result {
+    for size in &SIZES {
+        let folder = tempfile::tempdir()?;
+        for variant in VARIANTS {
+            prepare(rowtide, folder.path(), variant, size.columns)?;
+        }
+        let mut rounds: [Vec<Times>; 3] = Default::default();
+        for round in 1..=ROUNDS {
+            eprintln!("triggers, {} columns, round {round}", size.columns);
+            for (times, variant) in rounds.iter_mut().zip(VARIANTS) {
+                times.push(round_of(folder.path(), variant, size)?);
+            }
+        }
+        describe(size, &rounds.map(|times| medians(&times)), report);
+    }
+    Ok(())
+}
+
+fn medians(rounds: &[Times]) -> Times {
+    std::array::from_fn(|index| median(rounds.iter().map(|times| times[index]).collect()))
+}
+
+fn describe(size: &Size, [plain, shipped, json]: &[Times; 3], report: &mut Report) {
+    for index in 0..6 {
+        let overhead = |times: &Times| (times[index] / plain[index] - 1.0) * 100.0;
+        let (kind, reference) = match index {
+            0..3 => ("batch", size.reference),
+            _ => ("single", size.reference_singles),
+        };
+        let operation = OPERATIONS[index % 3];
+        let name = format!("{} columns, {kind} {operation}", size.columns);
+        report.add(format!("{name}: overhead"), overhead(shipped), "%");
+        report.beside(reference.map(|figures| figures[index % 3]));
+        report.add("  with JSON", overhead(json), "%");
+        report.add("  ratio", overhead(shipped) / overhead(json), "");
+        if kind == "batch" {
+            report.bar(Bar::AtMost(size.bar));
+        }
+    }
+}
+
+/// Makes the database that each round of `variant` begins with.
+fn prepare(rowtide: &Rowtide, folder: &Path, variant: &str, columns: usize) -> Result {
+    let path = folder.join(format!("{variant}.db"));
+    let names: Vec<_> = (1..columns).map(|number| format!("c{number} TEXT")).collect();
+    let connection = Connection::open(&path)?;
+    connection.execute_batch(&format!(
+        "PRAGMA journal_mode = WAL; CREATE TABLE items (id INTEGER PRIMARY KEY, {})",
+        names.join(", ")
+    ))?;
+    match variant {
+        "json" => connection.execute_batch(&json::triggers(columns))?,
+        "shipped" => {
+            let pipeline = folder.join("pipeline.toml");
+            let text = format!(
+                "name = \"bench\"\n\
+                 [source]\ntype = \"sqlite\"\npath = {path:?}\ntables = [\"items\"]\n\
+                 [sink]\ntype = \"stdout\"\n\
+                 [checkpoint]\ntype = \"sqlite\"\npath = {:?}\n",
+                folder.join("checkpoint.db"),
+            );
+            fs::write(&pipeline, text)?;
+            rowtide.check(&["setup"], &pipeline)?;
+        }
+        _ => {}
+    }
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    Ok(())
+}
+
+/// Runs the statements of one round on a fresh copy.
+fn round_of(folder: &Path, variant: &str, size: &Size) -> Result<Times> {
+    let path = folder.join("round.db");
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(folder.join(format!("round.db{suffix}")));
+    }
+    fs::copy(folder.join(format!("{variant}.db")), &path)?;
+    let application = Application { connection: Connection::open(&path)?, columns: size.columns };
+    application.connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+    let mut times = Times::default();
+    for (index, operation) in OPERATIONS.iter().enumerate() {
+        times[index] = application.batch(operation, size.batch)?.as_secs_f64();
+    }
+    for (index, operation) in OPERATIONS.iter().enumerate() {
+        times[3 + index] = application.singles(operation, size.singles)?.as_secs_f64();
+    }
+    application.check_log(variant, size)?;
+    Ok(times)
+}
+
+/// The program whose writes are slowed down.
+struct Application {
+    connection: Connection,
+    columns: usize,
+}
+
+impl Application {
+    /// The rows in one transaction, by the processor's clock.
+    fn batch(&self, operation: &str, rows: usize) -> Result<Duration> {
+        let begin = thread_time();
+        self.connection.execute_batch("BEGIN")?;
+        self.change(operation, rows)?;
+        self.connection.execute_batch("COMMIT")?;
+        Ok(thread_time() - begin)
+    }
+
+    /// The rows in a transaction each, by the clock on the wall.
+    fn singles(&self, operation: &str, rows: usize) -> Result<Duration> {
+        let begin = Instant::now();
+        self.change(operation, rows)?;
+        Ok(begin.elapsed())
+    }
+
+    /// One statement a row, by its key.
+    fn change(&self, operation: &str, rows: usize) -> Result {
+        let places: Vec<_> = (2..=self.columns).map(|place| format!("?{place}")).collect();
+        let sql = match operation {
+            "insert" => format!("INSERT INTO items VALUES (?1, {})", places.join(", ")),
+            "update" => "UPDATE items SET c1 = ?2 WHERE id = ?1".to_owned(),
+            _ => "DELETE FROM items WHERE id = ?1".to_owned(),
+        };
+        let mut statement = self.connection.prepare(&sql)?;
+        let values = statement.parameter_count() - 1;
+        for row in 1..=i64::try_from(rows)? {
+            let texts = (0..values).map(|value| Parameter::Text(TEXTS[value % TEXTS.len()]));
+            statement
+                .execute(params_from_iter(std::iter::once(Parameter::Key(row)).chain(texts)))?;
+        }
+        Ok(())
+    }
+
+    /// Triggers that log nothing cost nothing: each change must have left its rows in the log.
+    fn check_log(&self, variant: &str, size: &Size) -> Result {
+        let changes = size.batch + size.singles;
+        let (table, expected) = match variant {
+            "plain" => return Ok(()),
+            "json" => ("json_log", 3 * changes),
+            // An update has two images. Rows of installation are of operations of their own.
+            _ => ("_rowtide_log", 4 * changes),
+        };
+        let sql = format!("SELECT count(*) FROM {table}");
+        let logged: usize = self.connection.query_row(&sql, [], |row| row.get(0))?;
+        match (expected..expected + 10).contains(&logged) {
+            true => Ok(()),
+            false => Err(format!("{variant}: {logged} rows in the log, not {expected}").into()),
+        }
+    }
+}
+
+const TEXTS: [&str; 4] = ["a short text", "some words", "another value", "x"];
+
+enum Parameter {
+    Key(i64),
+    Text(&'static str),
+}
+
+impl rusqlite::ToSql for Parameter {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        match self {
+            Parameter::Key(key) => key.to_sql(),
+            Parameter::Text(text) => text.to_sql(),
+        }
+    }
+}
