@@ -1,0 +1,6 @@
+use super::SinkCase;
+use crate::scenario::Scenario;
+
+pub(crate) fn scenarios() -> Vec<Scenario<SinkCase>> {
+    vec![]
+}

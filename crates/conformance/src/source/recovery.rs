@@ -1,0 +1,6 @@
+use super::SourceCase;
+use crate::scenario::Scenario;
+
+pub(crate) fn scenarios() -> Vec<Scenario<SourceCase>> {
+    vec![]
+}
