@@ -11,6 +11,8 @@ struct Document {
     text: String,
 }
 
+const PIPELINE: &str = include_str!("pipeline.md");
+
 /// Writes what is not as it must be.
 pub(crate) fn write(workspace: &Workspace) -> Result {
     for document in documents(workspace)? {
@@ -65,7 +67,8 @@ fn difference(found: &str, expected: &str) -> Option<String> {
 
 fn documents(workspace: &Workspace) -> Result<Vec<Document>> {
     let mut documents = vec![readme(workspace)?, example_plugin(workspace)?];
-    for name in types(workspace)?.into_iter().chain(["pipeline".to_owned()]) {
+    documents.push(pipeline(workspace)?);
+    for name in types(workspace)? {
         let path = format!("docs/reference/{name}.md");
         documents.push(Document { path, text: reference(workspace, &name)? });
     }
@@ -86,9 +89,15 @@ fn types(workspace: &Workspace) -> Result<BTreeSet<String>> {
 fn reference(workspace: &Workspace, name: &str) -> Result<String> {
     let mut rowtide = process::cargo(workspace);
     rowtide.args(["run", "--quiet", "--package", "rowtide", "--features", "full", "--"]);
-    let text = process::output(rowtide.args(["plugins", "--markdown", name]))?;
-    let note = "<!-- Written by `cargo xtask docs` from the program's own schema. -->";
-    Ok(format!("{note}\n\n{}\n", text.trim()))
+    process::output(rowtide.args(["plugins", "--markdown", name]))
+}
+
+/// What is the same for every pipeline: the keys at the top, and how changes are delivered.
+fn pipeline(workspace: &Workspace) -> Result<Document> {
+    let delivery = reference(workspace, "delivery")?;
+    let (_, delivery) = delivery.split_once("\n## ").ok_or("the page of `delivery` is empty")?;
+    let text = format!("{PIPELINE}\n## {delivery}");
+    Ok(Document { path: "docs/reference/pipeline.md".to_owned(), text })
 }
 
 /// Files of the reference that describe nothing.
