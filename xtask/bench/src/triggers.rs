@@ -214,7 +214,8 @@ impl Application {
             _ => ("_rowtide_log", 4 * changes),
         };
         let sql = format!("SELECT count(*) FROM {table}");
-        let logged: usize = self.connection.query_row(&sql, [], |row| row.get(0))?;
+        let logged: i64 = self.connection.query_row(&sql, [], |row| row.get(0))?;
+        let logged = usize::try_from(logged)?;
         match (expected..expected + 10).contains(&logged) {
             true => Ok(()),
             false => Err(format!("{variant}: {logged} rows in the log, not {expected}").into()),
