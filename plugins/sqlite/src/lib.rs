@@ -1,8 +1,16 @@
 mod capture;
 mod checkpoint;
 mod checkpoint_file;
+mod config;
 mod connection;
 mod layout;
 mod log;
 mod names;
+mod position;
+mod pruning;
+mod reader;
+mod registration;
+mod snapshot;
+mod source;
 mod table;
+mod wake;

@@ -55,9 +55,14 @@ impl Definition {
         self.columns.iter().all(|column| column.key.is_none())
     }
 
-    /// Whether a REPLACE could remove a row by another key than the primary one.
-    pub(crate) fn has_further_unique(&self) -> bool {
-        self.uniques.iter().any(|unique| !unique.primary)
+    /// Whether a REPLACE could remove a row whose key is not, byte for byte, that of the new one: by
+    /// another unique key, or because the primary one takes `a` for `A` or 1 for 1.0.
+    pub(crate) fn needs_staging(&self) -> bool {
+        let is_exact = |index: usize| {
+            self.key_collation(index) == "BINARY" && !self.columns[index].keeps_any_class()
+        };
+        let key = || (0..self.columns.len()).filter(|&index| self.columns[index].key.is_some());
+        self.uniques.iter().any(|unique| !unique.primary) || !key().all(is_exact)
     }
 
     /// The expressions of a whole row's image, each after `row`, which is `new`, `old` or an alias.
@@ -96,6 +101,17 @@ impl Definition {
         Table::new(self.name.as_str(), rowid.into_iter().chain(columns).collect())
     }
 
+    /// The collation by which SQLite finds a row by this column of its key.
+    pub(crate) fn key_collation(&self, index: usize) -> &str {
+        let own = match &self.identity {
+            Identity::Key(unique) => Some(unique),
+            _ => None,
+        };
+        let primary = self.uniques.iter().filter(|unique| unique.primary).chain(own);
+        let mut columns = primary.flat_map(|unique| &unique.columns);
+        columns.find(|(column, _)| *column == index).map_or("BINARY", |(_, collation)| collation)
+    }
+
     /// Whether this is `older` after columns were renamed or added at its end, and nothing else.
     pub(crate) fn continues(&self, older: &Definition) -> bool {
         let same = |new: &Shape, old: &Shape| {
@@ -118,6 +134,12 @@ impl Definition {
 }
 
 impl Shape {
+    /// Whether the column stores an integer and an equal real as they come.
+    fn keeps_any_class(&self) -> bool {
+        let declared = self.declared.to_ascii_uppercase();
+        declared.is_empty() || declared == "ANY" || column_type(&declared) == ColumnType::Bytes
+    }
+
     fn column(&self) -> Column {
         let mut column = Column::new(self.name.as_str(), column_type(&self.declared));
         column.declared = self.declared.as_str().into();
