@@ -1,1 +1,10 @@
+#![doc = include_str!("../README.md")]
 
+mod checkpoint;
+mod checkpoint_file;
+mod compression;
+mod config;
+mod disk;
+mod journal;
+mod names;
+mod sink;

@@ -1,0 +1,162 @@
+use std::{
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use rowtide_core::ErrorKind;
+
+use super::*;
+
+fn rotation(bytes: u64, compression: Option<Compression>) -> Rotation {
+    Rotation { bytes: Some(ByteSize(bytes)), every: None, compression }
+}
+
+fn open_at(directory: &Path, rotation: Rotation) -> Journal {
+    Journal::open(&directory.join("out.jsonl"), rotation).unwrap()
+}
+
+/// The lines of all files, in the order of their names; the active one is the last.
+fn lines(directory: &Path) -> Vec<String> {
+    let names = Names::new(directory.join("out.jsonl"));
+    let mut text = String::new();
+    for closed in names.closed().unwrap() {
+        match closed.suffix.as_str() {
+            "" => text += &fs::read_to_string(closed.path()).unwrap(),
+            ".gz" => {
+                let file = File::open(closed.path()).unwrap();
+                flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
+            }
+            other => panic!("{other}"),
+        }
+    }
+    text += &fs::read_to_string(&names.active).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn suffixes(directory: &Path) -> Vec<String> {
+    let names = Names::new(directory.join("out.jsonl"));
+    names.closed().unwrap().into_iter().map(|closed| closed.suffix).collect()
+}
+
+#[test]
+fn a_torn_last_line_is_cut_off_wherever_it_was_torn() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("out.jsonl");
+    let long = "z".repeat(40_000);
+    let whole = format!("first\n{long}\nlast\n");
+    for length in (0..20).chain(40_000..=whole.len()) {
+        fs::write(&path, &whole[..length]).unwrap();
+        let mut journal = open_at(directory.path(), Rotation::default());
+        journal.append(b"next\n").unwrap();
+        journal.flush().unwrap();
+        let kept = whole[..length].rfind('\n').map_or(0, |index| index + 1);
+        let expected = format!("{}next\n", &whole[..kept]);
+        assert_eq!(fs::read_to_string(&path).unwrap(), expected, "cut at {length}");
+    }
+}
+
+#[test]
+fn files_are_closed_by_size_and_no_line_is_divided_or_lost() {
+    for compression in [None, Some(Compression::Gzip)] {
+        for limit in [1, 7, 40, 1000] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut expected = Vec::new();
+            let mut journal = open_at(directory.path(), rotation(limit, compression));
+            for batch in 0..6 {
+                let numbers = (0..batch * 3).map(|number| format!("{batch}-{number}"));
+                let batch: Vec<_> = numbers.collect();
+                journal
+                    .append(
+                        batch.iter().map(|line| format!("{line}\n")).collect::<String>().as_bytes(),
+                    )
+                    .unwrap();
+                expected.extend(batch);
+                if expected.len() % 2 == 0 {
+                    journal.flush().unwrap();
+                }
+            }
+            journal.flush().unwrap();
+            assert_eq!(lines(directory.path()), expected, "{limit} {compression:?}");
+            let closed = suffixes(directory.path());
+            assert_eq!(closed.is_empty(), limit == 1000);
+            assert!(closed.iter().all(|suffix| suffix.is_empty() == compression.is_none()));
+        }
+    }
+}
+
+#[test]
+fn a_file_is_closed_by_age_when_a_line_arrives() {
+    let directory = tempfile::tempdir().unwrap();
+    let every = Some(Duration::from_secs(60));
+    let mut journal = open_at(directory.path(), Rotation { every, ..Rotation::default() });
+    journal.append(b"a\n").unwrap();
+    journal.append(b"b\n").unwrap();
+    assert_eq!(suffixes(directory.path()).len(), 0);
+    journal.begun = journal.begun - Duration::from_secs(61);
+    journal.append(b"c\n").unwrap();
+    journal.flush().unwrap();
+    assert_eq!(suffixes(directory.path()).len(), 1);
+    assert_eq!(lines(directory.path()), ["a", "b", "c"]);
+    journal.append(b"d\n").unwrap();
+    assert_eq!(suffixes(directory.path()).len(), 1);
+}
+
+#[test]
+fn a_crash_during_compression_leaves_every_line_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open_at(directory.path(), rotation(1, None));
+    journal.append(b"a\nb\nc\nd\n").unwrap();
+    journal.flush().unwrap();
+    drop(journal);
+    let names = Names::new(directory.path().join("out.jsonl"));
+    let closed: Vec<_> = names.closed().unwrap().into_iter().map(|closed| closed.plain).collect();
+    let suffixed = |index: usize, suffix| crate::names::with_suffix(&closed[index], suffix);
+    // Before the rename, and between the rename and the removal.
+    fs::write(suffixed(0, ".gz.tmp"), "torn").unwrap();
+    let plain = fs::read(&closed[1]).unwrap();
+    Compression::Gzip.compress(&closed[1]).unwrap();
+    fs::write(&closed[1], plain).unwrap();
+
+    drop(open_at(directory.path(), rotation(100, Some(Compression::Gzip))));
+    assert_eq!(lines(directory.path()), ["a", "b", "c", "d"]);
+    assert_eq!(suffixes(directory.path()), [".gz", ".gz", ".gz"]);
+}
+
+#[test]
+fn a_second_handle_is_refused_and_told_who_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open_at(directory.path(), Rotation::default());
+    let path = directory.path().join("out.jsonl");
+    let error = Journal::open(&path, Rotation::default()).err().unwrap();
+    assert_eq!(error.kind(), &ErrorKind::Fatal);
+    let holder = format!("process {}", std::process::id());
+    assert!(error.message().contains(&holder), "{error}");
+    drop(journal);
+    drop(Journal::open(&path, Rotation::default()).unwrap());
+}
+
+#[test]
+fn a_failed_flush_is_not_tried_again_and_what_it_left_is_cut_off() {
+    static SYNCS: AtomicUsize = AtomicUsize::new(0);
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open_at(directory.path(), Rotation::default());
+    journal.append(b"durable\n").unwrap();
+    journal.flush().unwrap();
+    journal.sync = |_| {
+        SYNCS.fetch_add(1, Ordering::Relaxed);
+        Err(io::Error::from_raw_os_error(5))
+    };
+    let format = rowtide_format::Format::default();
+    let encoder = rowtide_format::Encoder::new(&format, "p");
+    journal.append(b"forgotten\n").unwrap();
+    let mut sink = crate::sink::FileSink::new(encoder, journal);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for _ in 0..2 {
+        let error = runtime.block_on(rowtide_core::Sink::flush(&mut sink)).unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        assert_eq!(SYNCS.load(Ordering::Relaxed), 1);
+    }
+    assert_eq!(lines(directory.path()), ["durable"]);
+    drop(sink);
+    drop(open_at(directory.path(), Rotation::default()));
+}
