@@ -69,6 +69,15 @@ pub(crate) fn failure(doing: impl Into<String>, error: rusqlite::Error) -> Error
     made.because(error)
 }
 
+/// Runs what waits for a disk or a lock beside the runtime. It is finished even if nobody waits.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(Error::fatal("SQLite was left in the middle of its work").because(error))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use rowtide_core::ErrorKind;

@@ -1,0 +1,248 @@
+//! Removing what every pipeline has read, beside the reading and seldom.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rowtide_core::{Result, settings::ByteSize};
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use crate::{
+    capture,
+    connection::{Database, failure},
+    log,
+    names::Names,
+    registration::{self, Acknowledged},
+};
+
+/// What a [`Pruner`] works on.
+#[derive(Clone)]
+pub(crate) struct Pruning {
+    pub(crate) database: Database,
+    pub(crate) names: Names,
+    pub(crate) pipeline: String,
+    /// The least time between two transactions; `None` prunes never.
+    pub(crate) every: Option<Duration>,
+    pub(crate) log_bytes_warn: ByteSize,
+}
+
+/// Writes down what was acknowledged, and prunes, on a thread of its own.
+///
+/// A write of ours between an application's read and its write makes the latter fail at once, so
+/// there are few of them: one short transaction each time, and a last one when this is dropped.
+pub(crate) struct Pruner {
+    shared: Arc<Shared>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    noted: Mutex<Noted>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Noted {
+    acknowledged: Option<Acknowledged>,
+    /// What of it is written down.
+    registered: Option<Acknowledged>,
+    is_stopped: bool,
+}
+
+/// How many rows one transaction deletes; a few milliseconds' worth.
+const ROWS_PER_BATCH: i64 = 2_000;
+/// Even where nothing is pruned, a pipeline that has acknowledged must be known as such.
+const WITHOUT_PRUNING: Duration = Duration::from_secs(10);
+/// How long the last transaction of all may wait for a lock.
+const LAST_WAIT: Duration = Duration::from_millis(250);
+
+impl Pruner {
+    pub(crate) fn start(pruning: Pruning) -> Self {
+        let shared = Arc::<Shared>::default();
+        let theirs = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("sqlite-prune".to_owned())
+            .spawn(move || run(&theirs, &pruning))
+            .inspect_err(|error| tracing::warn!("the log is not pruned: {error}"))
+            .ok();
+        Self { shared, thread }
+    }
+
+    /// Takes note; returns at once.
+    pub(crate) fn note(&self, acknowledged: Acknowledged) {
+        self.shared.noted().acknowledged = Some(acknowledged);
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Pruner {
+    fn drop(&mut self) {
+        self.shared.noted().is_stopped = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // It has panicked, which its own message says.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for something to write down, and until `next`; a stop ends both.
+    fn wait(&self, next: Instant) -> (Option<Acknowledged>, bool) {
+        let mut noted = self.noted();
+        loop {
+            let news = noted.acknowledged.filter(|_| noted.acknowledged != noted.registered);
+            let left = next.saturating_duration_since(Instant::now());
+            if noted.is_stopped || (news.is_some() && left.is_zero()) {
+                return (news, noted.is_stopped);
+            }
+            noted = match news {
+                Some(_) => {
+                    let waited = self.changed.wait_timeout(noted, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.changed.wait(noted).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+}
+
+fn run(shared: &Shared, pruning: &Pruning) {
+    let every = pruning.every.unwrap_or(WITHOUT_PRUNING);
+    let mut next = Instant::now() + every;
+    let mut warned = None;
+    loop {
+        let (news, is_last) = shared.wait(next);
+        if let Some(acknowledged) = news {
+            match pruning.prune(acknowledged, is_last) {
+                Ok(()) => shared.noted().registered = Some(acknowledged),
+                Err(error) => tracing::warn!(pipeline = pruning.pipeline, "not pruned: {error}"),
+            }
+            if !is_last {
+                pruning.warn_of_growth(&mut warned);
+            }
+        }
+        if is_last {
+            return;
+        }
+        next = Instant::now() + every;
+    }
+}
+
+impl Pruning {
+    fn prune(&self, acknowledged: Acknowledged, is_last: bool) -> Result<()> {
+        let mut database = self.database.clone();
+        if is_last {
+            database.busy_timeout = database.busy_timeout.min(LAST_WAIT);
+        }
+        let mut connection = database.connect()?;
+        loop {
+            let begun = Instant::now();
+            let is_done = self.batch(&mut connection, acknowledged)?;
+            if is_done || is_last {
+                return Ok(());
+            }
+            // Nine tenths of the time are the application's.
+            thread::sleep(begun.elapsed() * 9);
+        }
+    }
+
+    /// One short write transaction; whether nothing is left to prune after it.
+    fn batch(&self, connection: &mut Connection, acknowledged: Acknowledged) -> Result<bool> {
+        let doing = |error| failure(format!("failed to prune {}", self.names.log()), error);
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(doing)?;
+        registration::acknowledge(&transaction, &self.names, &self.pipeline, acknowledged)?;
+        let is_done = match self.every {
+            Some(_) => self.delete(&transaction)?,
+            None => true,
+        };
+        transaction.commit().map_err(doing)?;
+        Ok(is_done)
+    }
+
+    /// Deletes rows below the slowest pipeline's own, which stays: it proves the position. So does
+    /// the newest, from which the next id is counted.
+    fn delete(&self, connection: &Connection) -> Result<bool> {
+        let log = self.names.log();
+        let doing = |error| failure(format!("failed to prune {log}"), error);
+        let (Some(first), Some(last)) =
+            (self.first(connection)?, log::last(connection, &self.names)?)
+        else {
+            return Ok(true);
+        };
+        let slowest = registration::slowest(connection, &self.names)?;
+        let floor = slowest.map_or(last, |slowest| slowest.id.min(last));
+        let end = floor.min(first + ROWS_PER_BATCH);
+        let deleted = connection
+            .execute(&format!("DELETE FROM {log} WHERE id < ?"), params![end])
+            .map_err(doing)?;
+        if deleted > 0 && end == floor {
+            capture::prune(connection, &self.names)?;
+        }
+        Ok(end == floor)
+    }
+
+    fn first(&self, connection: &Connection) -> Result<Option<i64>> {
+        let select = format!("SELECT min(id) FROM {}", self.names.log());
+        connection
+            .query_row(&select, [], |row| row.get(0))
+            .map_err(|error| failure("failed to read the log", error))
+    }
+
+    /// Warns each time the log has doubled beyond the bound.
+    fn warn_of_growth(&self, warned: &mut Option<u64>) {
+        let Ok((bytes, slowest)) = self.growth() else { return };
+        let bound = warned.map_or(self.log_bytes_warn.0, |warned: u64| warned.saturating_mul(2));
+        if bytes < self.log_bytes_warn.0 {
+            *warned = None;
+        } else if bytes >= bound {
+            *warned = Some(bytes);
+            let size = ByteSize(bytes);
+            tracing::warn!(
+                "the log {} has grown to about {size}; the slowest pipeline is `{slowest}`",
+                self.names.log()
+            );
+        }
+    }
+
+    /// About how large the log is, and who keeps it so large.
+    fn growth(&self) -> Result<(u64, String)> {
+        let connection = self.database.connect()?;
+        let slowest = registration::slowest(&connection, &self.names)?;
+        let slowest = slowest.map_or_else(String::new, |slowest| slowest.pipeline);
+        let (Some(first), Some(last)) =
+            (self.first(&connection)?, log::last(&connection, &self.names)?)
+        else {
+            return Ok((0, slowest));
+        };
+        let rows = u64::try_from(last - first).unwrap_or(0) + 1;
+        let bytes = self.sample(&connection, first, last);
+        let bytes = bytes.map_err(|error| failure("failed to measure the log", error))?;
+        Ok((rows.saturating_mul(bytes), slowest))
+    }
+
+    /// The mean size of some rows across the log: reading all of them would take too long.
+    fn sample(&self, connection: &Connection, first: i64, last: i64) -> rusqlite::Result<u64> {
+        const SAMPLES: i64 = 32;
+        let select = format!("SELECT * FROM {} WHERE id = ?", self.names.log());
+        let mut statement = connection.prepare(&select)?;
+        let columns = statement.column_count();
+        let (mut count, mut bytes) = (0, 0);
+        for id in (0..SAMPLES).map(|part| first + (last - first) / SAMPLES * part) {
+            let mut rows = statement.query([id])?;
+            let Some(row) = rows.next()? else { continue };
+            count += 1;
+            for index in 0..columns {
+                bytes += row.get_ref(index)?.as_bytes().map_or(2, <[u8]>::len);
+            }
+        }
+        Ok(bytes as u64 / count.max(1))
+    }
+}
