@@ -1,0 +1,405 @@
+use std::{pin::pin, sync::Arc};
+
+use rowtide_core::{
+    Change, CheckpointUpdate, Error, ErrorKind, Event, PartitionId, Position, Result, Shutdown,
+    Sink, Source,
+};
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    Outcome, Until,
+    checkpoint::Checkpoint,
+    drain::Drain,
+    environment::Random,
+    inbox::{Content, Inbox, Message, Room},
+    mutant::{self, Mutant},
+    partitions::{Partitions, positions},
+    pause::Pause,
+    reader::Readers,
+    rejection::never_rejected,
+    settings::{Delivery, OnRejected},
+    span::{Span, Written},
+    status::{State, Status},
+};
+
+/// The delivery loop: owns the sink, and takes what the readers put into the inbox.
+///
+/// A delivery is always the same four steps: flush, save, acknowledge, start children.
+pub(crate) struct DeliveryLoop<'a> {
+    control: Control<'a>,
+    source: Arc<dyn Source>,
+    sink: Box<dyn Sink>,
+    inbox: Inbox,
+    readers: Readers,
+    partitions: Partitions,
+    span: Span,
+    news: Option<News>,
+    saved_at: Option<Instant>,
+    outcome: Option<Outcome>,
+}
+
+/// What a delivery loop borrows from the run, which outlives it.
+pub(crate) struct Control<'a> {
+    pub(crate) settings: &'a Delivery,
+    pub(crate) until: Until,
+    pub(crate) checkpoint: &'a mut Checkpoint,
+    pub(crate) drain: &'a mut Drain,
+    pub(crate) pause: &'a mut Pause,
+    pub(crate) status: &'a Status,
+    pub(crate) random: Random,
+}
+
+/// Positions that were accepted and are not saved.
+struct News {
+    since: Instant,
+    /// Whether they cover changes, or are positions alone.
+    kind: NewsKind,
+}
+
+#[derive(PartialEq)]
+enum NewsKind {
+    Changes,
+    PositionsAlone,
+}
+
+impl<'a> DeliveryLoop<'a> {
+    pub(crate) fn new(
+        control: Control<'a>,
+        source: Box<dyn Source>,
+        sink: Box<dyn Sink>,
+        partitions: Partitions,
+    ) -> Self {
+        let source: Arc<dyn Source> = source.into();
+        let inbox = Inbox::new(control.settings.bytes_max);
+        let readers = Readers::new(Arc::clone(&source), inbox.door(), control.random.clone());
+        Self {
+            control,
+            source,
+            sink,
+            inbox,
+            readers,
+            partitions,
+            span: Span::default(),
+            news: None,
+            saved_at: None,
+            outcome: None,
+        }
+    }
+
+    /// Delivers until asked to stop, until there is nothing left to wait for, or until an error.
+    pub(crate) async fn run(&mut self, shutdown: &Shutdown) -> Result<Outcome> {
+        self.begin().await?;
+        let mut stop = pin!(shutdown.requested());
+        loop {
+            if let Some(outcome) = self.outcome {
+                self.end().await?;
+                return Ok(outcome);
+            }
+            if self.delivery_is_due() {
+                self.deliver().await?;
+                continue;
+            }
+            let due = self.next_due();
+            tokio::select! {
+                biased;
+                () = &mut stop => {
+                    self.control.status.enter(State::Stopping);
+                    self.end().await?;
+                    return Ok(Outcome::Stopped);
+                }
+                message = self.inbox.receive() => self.accept(message).await?,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.restart_readers();
+                }
+            }
+        }
+    }
+
+    /// Stops the readers, and waits until nothing of source and sink is in use.
+    pub(crate) async fn close(mut self) {
+        self.readers.shut_down().await;
+    }
+
+    // Invariant 2: resuming first acknowledges what is saved, since the acknowledgement of the last
+    // save may have been lost.
+    async fn begin(&mut self) -> Result<()> {
+        let saved = self.partitions.saved_positions();
+        if !mutant::active(Mutant::ResumesWithoutAcknowledging) {
+            self.acknowledge(&saved).await?;
+        }
+        self.control.status.enter(State::Running);
+        self.judge();
+        if self.outcome.is_none() {
+            self.start_readers();
+        }
+        Ok(())
+    }
+
+    // Invariant 9: a stop flushes and saves. The readers are dropped and the inbox discarded; what
+    // was written is still delivered.
+    async fn end(&mut self) -> Result<()> {
+        self.readers.abort();
+        if mutant::active(Mutant::StopsWithoutFlush) {
+            return Ok(());
+        }
+        self.flush().await?;
+        self.save().await
+    }
+
+    fn delivery_is_due(&self) -> bool {
+        let now = Instant::now();
+        self.flush_is_due(now) || self.save_is_due(now)
+    }
+
+    /// Natural batching: an idle pipeline delivers each change at once, a busy one in batches.
+    fn flush_is_due(&self, now: Instant) -> bool {
+        let Some(since) = self.span.since() else { return false };
+        self.inbox.is_empty()
+            || self.span.changes() as u64 >= self.control.settings.flush_after
+            || now.saturating_duration_since(since) >= self.control.settings.flush_every.duration()
+    }
+
+    fn save_is_due(&self, now: Instant) -> bool {
+        self.partitions.have_unsaved_end()
+            || (self.span.is_empty() && self.save_at().is_some_and(|due| due <= now))
+    }
+
+    /// When the positions there are have to be saved, if nothing else happens.
+    fn save_at(&self) -> Option<Instant> {
+        let news = self.news.as_ref()?;
+        let settings = self.control.settings;
+        let regular =
+            self.saved_at.map_or(news.since, |saved| saved + settings.save_every.duration());
+        if news.kind == NewsKind::Changes {
+            return Some(regular);
+        }
+        let drains = self.control.until == Until::CaughtUp;
+        if drains && self.control.drain.needs_only_a_save(&self.partitions) {
+            return Some(news.since);
+        }
+        Some(regular.max(news.since + settings.flush_every.duration()))
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        // With a span and a message waiting, the message is next, and the loop asks again.
+        let save = self.save_at().filter(|_| self.span.is_empty());
+        save.into_iter().chain(self.readers.next_due()).min()
+    }
+
+    async fn deliver(&mut self) -> Result<()> {
+        if mutant::active(Mutant::SavesBeforeFlush) {
+            self.save().await?;
+        }
+        self.flush().await?;
+        if self.save_is_due(Instant::now()) || mutant::active(Mutant::SavesWithoutNewPosition) {
+            self.save().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        if self.span.is_empty() {
+            return Ok(());
+        }
+        self.control.checkpoint.prove_again().await.map_err(never_rejected)?;
+        match self.sink.flush().await {
+            Err(error)
+                if error.is_transient() && mutant::active(Mutant::GoesOnAfterFailedFlush) => {}
+            Err(error) => self.reject(error)?,
+            Ok(()) => {}
+        }
+        self.span.clear();
+        Ok(())
+    }
+
+    /// Applies the reject policy to the changes that a flush has named; passes other errors on.
+    fn reject(&self, error: Error) -> Result<()> {
+        let ErrorKind::Rejected { indexes } = error.kind() else { return Err(error) };
+        let refused = self.span.refused(indexes)?;
+        for refused in &refused {
+            tracing::error!(
+                change = %refused.change,
+                table = refused.table,
+                partition = %refused.partition,
+                position = refused.position.map(Position::text),
+                "the sink rejected a change: {error}"
+            );
+        }
+        match self.control.settings.on_rejected {
+            OnRejected::Skip => {
+                self.control.status.skip(refused.len());
+                Ok(())
+            }
+            OnRejected::Stop if error.remedy().is_none() => Err(error.help(
+                "the log names the changes; set `on_rejected = \"skip\"` in [delivery] to leave such changes out",
+            )),
+            OnRejected::Stop => Err(error),
+        }
+    }
+
+    // Invariant 1: nothing is saved before it is flushed: whoever calls this has flushed. And a
+    // flush without a new position saves nothing.
+    async fn save(&mut self) -> Result<()> {
+        if !self.partitions.have_moved() {
+            self.news = None;
+            return self.save_nothing_new().await;
+        }
+        let update = self.partitions.update();
+        let acknowledged = positions(&update);
+        // Invariant 2: nothing is acknowledged before it is saved.
+        if mutant::active(Mutant::AcknowledgesBeforeSave) {
+            self.acknowledge(&acknowledged).await?;
+        }
+        self.control.checkpoint.save(&update).await.map_err(never_rejected)?;
+        self.partitions.saved(&update);
+        self.news = None;
+        self.saved_at = Some(Instant::now());
+        *self.control.pause = Pause::default();
+        self.acknowledge(&acknowledged).await?;
+        self.control.status.acknowledge(&update);
+        self.judge();
+        if self.outcome.is_none() {
+            self.start_readers();
+        }
+        Ok(())
+    }
+
+    async fn save_nothing_new(&mut self) -> Result<()> {
+        if mutant::active(Mutant::SavesWithoutNewPosition) {
+            let states = self.partitions.all_states();
+            let update = CheckpointUpdate { states, forgotten: Vec::new() };
+            self.control.checkpoint.save(&update).await?;
+        }
+        Ok(())
+    }
+
+    // Invariant 2: a failed acknowledgement is not advisory. It leads to a recovery, which
+    // acknowledges again before it reads.
+    async fn acknowledge(&mut self, positions: &[(PartitionId, Position)]) -> Result<()> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        match self.source.acknowledge(positions).await.map_err(never_rejected) {
+            Err(_) if mutant::active(Mutant::IgnoresFailedAcknowledgement) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn start_readers(&mut self) {
+        for partition in self.partitions.take_startable() {
+            self.start_reader(&partition);
+        }
+    }
+
+    fn restart_readers(&mut self) {
+        while let Some(partition) = self.readers.take_due(Instant::now()) {
+            self.start_reader(&partition);
+        }
+    }
+
+    fn start_reader(&mut self, id: &PartitionId) {
+        if let Some((partition, from)) = self.partitions.resumption(id) {
+            self.readers.start(partition, from);
+        }
+    }
+
+    // Invariant 3: what comes out of the one FIFO goes to the sink in that order, each partition's
+    // changes in stream order, and what was yielded after an accepted event behind it.
+    async fn accept(&mut self, message: Message) -> Result<()> {
+        let Message { partition, content } = message;
+        match content {
+            Content::Event(Event::Changes { changes, position }, room) => {
+                self.write(&partition, changes, position.clone(), room).await?;
+                if let Some(position) = position {
+                    self.accept_position(&partition, position);
+                }
+            }
+            Content::Event(Event::Idle { position }, _) => {
+                self.accept_position(&partition, position);
+                self.accept_idle(&partition);
+            }
+            Content::Event(Event::Children { partitions }, _) => {
+                self.control.drain.announce(&partition, &partitions);
+                self.partitions.announce(&partition, partitions)?;
+            }
+            Content::Event(Event::Finished, _) => {
+                self.partitions.finish(&partition);
+                self.control.status.accept_position(&partition);
+                if mutant::active(Mutant::StartsChildrenBeforeSave) {
+                    self.start_readers();
+                }
+            }
+            Content::Ended(error) => self.restart_later(&partition, error)?,
+        }
+        Ok(())
+    }
+
+    async fn write(
+        &mut self,
+        partition: &PartitionId,
+        mut changes: Vec<Change>,
+        position: Option<Position>,
+        room: Room,
+    ) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        if mutant::active(Mutant::DeliversLastFirst) {
+            changes.reverse();
+        }
+        self.sink.write(&changes).await.map_err(never_rejected)?;
+        self.control.status.accept_changes(partition, changes.len());
+        let partition = partition.clone();
+        self.span.push(Written { partition, changes, position, _room: room });
+        Ok(())
+    }
+
+    fn accept_position(&mut self, partition: &PartitionId, position: Position) {
+        self.control.status.accept_position(partition);
+        if self.partitions.is_saved_place(partition, &position) {
+            self.control.status.attest(partition, &position);
+        }
+        if self.partitions.accept(partition, position) {
+            self.readers.moved(partition);
+        }
+        if !self.partitions.have_moved() {
+            return;
+        }
+        let news = self
+            .news
+            .get_or_insert_with(|| News { since: Instant::now(), kind: NewsKind::PositionsAlone });
+        if !self.span.is_empty() {
+            news.kind = NewsKind::Changes;
+        }
+    }
+
+    fn accept_idle(&mut self, partition: &PartitionId) {
+        if self.control.until == Until::CaughtUp {
+            self.control.drain.idle(partition);
+            self.judge();
+        }
+    }
+
+    /// A reader's error ends its partition's reading for a while, or the pipeline.
+    fn restart_later(&mut self, partition: &PartitionId, error: Error) -> Result<()> {
+        let error = never_rejected(error);
+        if !error.is_transient() {
+            return Err(error);
+        }
+        let pause = self.readers.pause(partition);
+        tracing::warn!(%partition, ?pause, "partition is read again after a pause: {error}");
+        Ok(())
+    }
+
+    /// Whether there is nothing left to wait for.
+    fn judge(&mut self) {
+        if self.partitions.are_finished() {
+            self.outcome = Some(Outcome::Finished);
+        } else if self.control.until == Until::CaughtUp {
+            self.control.drain.settle(&self.partitions);
+            if self.control.drain.is_complete(&self.partitions) {
+                self.outcome = Some(Outcome::CaughtUp);
+            }
+        }
+    }
+}

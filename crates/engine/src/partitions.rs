@@ -1,0 +1,253 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use rowtide_core::{
+    CheckpointUpdate, Error, Partition, PartitionId, PartitionState, Position, Progress, Result,
+};
+
+use crate::mutant::{self, Mutant};
+
+/// The tree of partitions: how far each is accepted and saved, and which may start.
+#[derive(Debug, Default)]
+pub(crate) struct Partitions {
+    known: BTreeMap<PartitionId, Known>,
+    children: BTreeMap<PartitionId, BTreeSet<PartitionId>>,
+    /// Those whose accepted progress differs from the saved one.
+    moved: BTreeSet<PartitionId>,
+    /// Children that were announced and are in no checkpoint yet.
+    announced: BTreeSet<PartitionId>,
+    /// Those that are not being read yet.
+    unstarted: BTreeSet<PartitionId>,
+}
+
+#[derive(Debug)]
+struct Known {
+    partition: Partition,
+    /// What the delivery loop has accepted.
+    accepted: Progress,
+    /// What the checkpoint has.
+    saved: Progress,
+}
+
+impl Partitions {
+    /// The partitions as a checkpoint has them.
+    pub(crate) fn new(states: Vec<PartitionState>) -> Self {
+        let mut partitions = Self::default();
+        for PartitionState { partition, progress } in states {
+            partitions.add(partition, progress);
+        }
+        partitions
+    }
+
+    fn add(&mut self, partition: Partition, progress: Progress) {
+        let id = partition.id.clone();
+        for parent in &partition.parents {
+            self.children.entry(parent.clone()).or_default().insert(id.clone());
+        }
+        if !progress.is_finished() {
+            self.unstarted.insert(id.clone());
+        }
+        self.known.insert(id, Known { partition, accepted: progress.clone(), saved: progress });
+    }
+
+    /// Takes the place up to which a partition is accepted. True if it is a new one.
+    // Invariant 6: the engine never looks inside a position; it asks whether it is another place.
+    pub(crate) fn accept(&mut self, id: &PartitionId, position: Position) -> bool {
+        let Some(known) = self.known.get_mut(id) else { return false };
+        let is_new = !is_place(known.accepted.position(), &position);
+        if is_place(known.saved.position(), &position) {
+            self.moved.remove(id);
+        } else {
+            self.moved.insert(id.clone());
+        }
+        known.accepted = Progress::Delivered(position);
+        is_new
+    }
+
+    /// Takes the end of a partition.
+    pub(crate) fn finish(&mut self, id: &PartitionId) {
+        let Some(known) = self.known.get_mut(id) else { return };
+        known.accepted = Progress::Finished(known.accepted.position().cloned());
+        self.moved.insert(id.clone());
+    }
+
+    /// Takes the children that a partition announces. One that is known already is left as it is.
+    ///
+    /// # Errors
+    /// `Fatal` if a child does not name the partition among its parents: it might start too early.
+    pub(crate) fn announce(
+        &mut self,
+        parent: &PartitionId,
+        children: Vec<Partition>,
+    ) -> Result<()> {
+        for child in children {
+            // Invariant 5: who announces a child is one of its parents.
+            if !child.parents.contains(parent) && !mutant::active(Mutant::AcceptsForeignChildren) {
+                let message = format!(
+                    "partition `{parent}` announces `{}`, which does not name it as a parent",
+                    child.id
+                );
+                return Err(Error::fatal(message).help("this is a defect of the source; report it"));
+            }
+            if !self.known.contains_key(&child.id) {
+                self.announced.insert(child.id.clone());
+                self.add(child, Progress::Waiting);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something has moved that a checkpoint is saved for. Announced children alone are
+    /// not: they are saved with the next position of whoever announced them.
+    pub(crate) fn have_moved(&self) -> bool {
+        !self.moved.is_empty()
+    }
+
+    /// What a save has to change: all that was accepted. Empty unless something has moved.
+    pub(crate) fn update(&self) -> CheckpointUpdate {
+        if self.moved.is_empty() {
+            return CheckpointUpdate::default();
+        }
+        // Invariant 5: children are saved no later than a later position of their parent.
+        let announced =
+            self.announced.iter().filter(|_| !mutant::active(Mutant::SavesChildrenLate));
+        let names: BTreeSet<_> = self.moved.iter().chain(announced).collect();
+        let states = names.into_iter().filter_map(|id| self.state(id)).collect();
+        CheckpointUpdate { states, forgotten: self.forgettable() }
+    }
+
+    fn state(&self, id: &PartitionId) -> Option<PartitionState> {
+        let known = self.known.get(id)?;
+        let mut progress = known.accepted.clone();
+        if mutant::active(Mutant::SavesMadeUpPosition)
+            && let Progress::Delivered(position) = &progress
+        {
+            progress = Progress::Delivered(Position::from_text(&format!("{position}0")));
+        }
+        Some(PartitionState { partition: known.partition.clone(), progress })
+    }
+
+    /// Finished partitions none of whose children is waiting any more. One without children is
+    /// kept: by it a pipeline knows that it has ended.
+    fn forgettable(&self) -> Vec<PartitionId> {
+        let has_started = |child: &PartitionId| {
+            let known = self.known.get(child);
+            known.is_none_or(|known| known.accepted != Progress::Waiting)
+        };
+        let is_forgettable = |(id, known): &(&PartitionId, &Known)| {
+            // Its end was saved before, so its last position is acknowledged, too.
+            let ended = known.saved.is_finished();
+            let children = self.children.get(*id).filter(|children| !children.is_empty());
+            let early = mutant::active(Mutant::ForgetsParentsEarly);
+            ended && children.is_some_and(|children| early || children.iter().all(has_started))
+        };
+        self.known.iter().filter(is_forgettable).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Notes that `update` is saved.
+    pub(crate) fn saved(&mut self, update: &CheckpointUpdate) {
+        for state in &update.states {
+            let id = &state.partition.id;
+            self.moved.remove(id);
+            self.announced.remove(id);
+            if let Some(known) = self.known.get_mut(id) {
+                known.saved = state.progress.clone();
+            }
+        }
+        for id in &update.forgotten {
+            self.known.remove(id);
+            self.children.remove(id);
+        }
+    }
+
+    /// Takes the partitions that may be read now and are not yet.
+    pub(crate) fn take_startable(&mut self) -> Vec<PartitionId> {
+        let startable: Vec<_> =
+            self.unstarted.iter().filter(|id| self.may_start(id)).cloned().collect();
+        self.unstarted.retain(|id| !startable.contains(id));
+        startable
+    }
+
+    // Invariant 4: a child starts only after all its parents are saved as finished; a parent not
+    // heard of yet is waited for. One of which something is saved has started before.
+    fn may_start(&self, id: &PartitionId) -> bool {
+        let Some(known) = self.known.get(id) else { return false };
+        let parents = &known.partition.parents;
+        matches!(known.saved, Progress::Delivered(_)) || parents.iter().all(|id| self.has_ended(id))
+    }
+
+    fn has_ended(&self, id: &PartitionId) -> bool {
+        match self.known.get(id) {
+            Some(known) if mutant::active(Mutant::StartsChildrenBeforeSave) => {
+                known.accepted.is_finished()
+            }
+            Some(known) => known.saved.is_finished(),
+            None => mutant::active(Mutant::StartsWithoutUnknownParents),
+        }
+    }
+
+    /// What a reader of the partition needs: the partition, and where it was accepted last.
+    // Invariant 7: a reader resumes from the last position that the delivery loop accepted.
+    pub(crate) fn resumption(&self, id: &PartitionId) -> Option<(Partition, Option<Position>)> {
+        let known = self.known.get(id)?;
+        let beginning = mutant::active(Mutant::RestartsReaderFromTheBeginning);
+        let from = known.accepted.position().filter(|_| !beginning).cloned();
+        Some((known.partition.clone(), from))
+    }
+
+    /// The positions that the checkpoint has.
+    pub(crate) fn saved_positions(&self) -> Vec<(PartitionId, Position)> {
+        let position = |(id, known): (&PartitionId, &Known)| {
+            known.saved.position().map(|position| (id.clone(), position.clone()))
+        };
+        self.known.iter().filter_map(position).collect()
+    }
+
+    /// Whether the checkpoint has just this place of the partition.
+    pub(crate) fn is_saved_place(&self, id: &PartitionId, position: &Position) -> bool {
+        self.known.get(id).is_some_and(|known| is_place(known.saved.position(), position))
+    }
+
+    /// Everything that is known, as a checkpoint would have it.
+    pub(crate) fn all_states(&self) -> Vec<PartitionState> {
+        self.known.keys().filter_map(|id| self.state(id)).collect()
+    }
+
+    /// Whether the checkpoint has every place that was accepted of this partition.
+    pub(crate) fn is_saved(&self, id: &PartitionId) -> bool {
+        !self.moved.contains(id)
+    }
+
+    /// Whether the checkpoint has the end of this partition.
+    pub(crate) fn is_finished(&self, id: &PartitionId) -> bool {
+        self.known.get(id).is_none_or(|known| known.saved.is_finished())
+    }
+
+    /// Whether the end of some partition is accepted and not saved.
+    pub(crate) fn have_unsaved_end(&self) -> bool {
+        self.moved
+            .iter()
+            .any(|id| self.known.get(id).is_some_and(|known| known.accepted.is_finished()))
+    }
+
+    /// Whether every partition has ended for good, and the checkpoint says so.
+    pub(crate) fn are_finished(&self) -> bool {
+        self.known.values().all(|known| known.saved.is_finished())
+    }
+
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &PartitionId> {
+        self.known.keys()
+    }
+}
+
+fn is_place(known: Option<&Position>, position: &Position) -> bool {
+    known.is_some_and(|known| known.is_same_place(position))
+}
+
+/// The positions of an update, for the upstream.
+pub(crate) fn positions(update: &CheckpointUpdate) -> Vec<(PartitionId, Position)> {
+    let position = |state: &PartitionState| {
+        let position = state.progress.position()?.clone();
+        Some((state.partition.id.clone(), position))
+    };
+    update.states.iter().filter_map(position).collect()
+}

@@ -1,0 +1,107 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{FutureExt, StreamExt};
+use rowtide_core::{Error, Event, Partition, PartitionId, Position, Source};
+use tokio::{task::JoinSet, time::Instant};
+use tracing::Instrument;
+
+use crate::{environment::Random, inbox::Door, pause::Pause};
+
+/// One task for each partition that is being read.
+pub(crate) struct Readers {
+    source: Arc<dyn Source>,
+    door: Door,
+    tasks: JoinSet<()>,
+    /// Partitions whose reader has failed since their last new position.
+    pauses: BTreeMap<PartitionId, Pause>,
+    due: BTreeSet<(Instant, PartitionId)>,
+    random: Random,
+}
+
+impl Readers {
+    pub(crate) fn new(source: Arc<dyn Source>, door: Door, random: Random) -> Self {
+        let tasks = JoinSet::new();
+        Self { source, door, tasks, pauses: BTreeMap::new(), due: BTreeSet::new(), random }
+    }
+
+    /// Reads `partition`, right after `from`.
+    pub(crate) fn start(&mut self, partition: Partition, from: Option<Position>) {
+        while self.tasks.try_join_next().is_some() {}
+        let (source, door) = (Arc::clone(&self.source), self.door.clone());
+        self.tasks.spawn(read_and_report(source, partition, from, door).in_current_span());
+    }
+
+    /// Notes that a reader has failed, and says after how long it starts again.
+    pub(crate) fn pause(&mut self, partition: &PartitionId) -> Duration {
+        let pause = self.pauses.entry(partition.clone()).or_default().next(&mut self.random);
+        self.due.insert((Instant::now() + pause, partition.clone()));
+        pause
+    }
+
+    /// Notes that a partition has moved on, so that its next pause is a short one.
+    pub(crate) fn moved(&mut self, partition: &PartitionId) {
+        if !self.pauses.is_empty() {
+            self.pauses.remove(partition);
+        }
+    }
+
+    /// When the next reader starts again.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// A partition whose pause is over.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<PartitionId> {
+        self.due.first().filter(|(due, _)| *due <= now)?;
+        self.due.pop_first().map(|(_, partition)| partition)
+    }
+
+    /// Stops all readers, without waiting.
+    pub(crate) fn abort(&mut self) {
+        self.tasks.abort_all();
+    }
+
+    /// Stops all readers and waits until each has let go of the source.
+    pub(crate) async fn shut_down(&mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+async fn read_and_report(
+    source: Arc<dyn Source>,
+    partition: Partition,
+    from: Option<Position>,
+    door: Door,
+) {
+    let reading = read(source.as_ref(), &partition, from, &door);
+    let error = match AssertUnwindSafe(reading).catch_unwind().await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error,
+        Err(_) => Error::transient(format!("the reader of partition `{}` panicked", partition.id)),
+    };
+    door.end(&partition.id, error);
+}
+
+async fn read(
+    source: &dyn Source,
+    partition: &Partition,
+    from: Option<Position>,
+    door: &Door,
+) -> Result<(), Error> {
+    let mut events = source.read(partition, from);
+    while let Some(event) = events.next().await {
+        let event = event?;
+        let finished = matches!(event, Event::Finished);
+        door.enter(&partition.id, event).await;
+        if finished {
+            return Ok(());
+        }
+    }
+    let message = format!("the stream of partition `{}` ended before the partition", partition.id);
+    Err(Error::transient(message))
+}

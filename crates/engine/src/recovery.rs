@@ -1,0 +1,184 @@
+use futures_util::FutureExt;
+use rowtide_core::{
+    CheckpointUpdate, Context, Error, ErrorKind, PartitionState, Result, Shutdown, Sink, Source,
+};
+use tokio::time::sleep;
+
+use crate::{
+    Outcome, Pipeline, Until,
+    checkpoint::{Checkpoint, Entry},
+    delivery::{Control, DeliveryLoop},
+    drain::Drain,
+    environment::{Environment, Random},
+    partitions::Partitions,
+    pause::Pause,
+    rejection::never_rejected,
+    status::{State, Status},
+};
+
+/// One run of a pipeline: opens both ends, delivers, and after a transient error does it all again.
+///
+/// There is one recovery path, and a start is its first use: whatever happened, both ends are
+/// dropped and opened anew, and reading resumes from the checkpoint.
+pub(crate) struct Recovery {
+    pipeline: Pipeline,
+    until: Until,
+    shutdown: Shutdown,
+    environment: Environment,
+    random: Random,
+    status: Status,
+    checkpoint: Option<Checkpoint>,
+    drain: Drain,
+    pause: Pause,
+}
+
+/// Source and sink, and how the checkpoint is entered with them.
+struct Ends {
+    source: Box<dyn Source>,
+    sink: Box<dyn Sink>,
+    entry: Entry,
+}
+
+impl Recovery {
+    pub(crate) fn new(
+        pipeline: Pipeline,
+        until: Until,
+        shutdown: Shutdown,
+        environment: Environment,
+        status: Status,
+    ) -> Self {
+        let random = environment.random();
+        Self {
+            pipeline,
+            until,
+            shutdown,
+            environment,
+            random,
+            status,
+            checkpoint: None,
+            drain: Drain::default(),
+            pause: Pause::default(),
+        }
+    }
+
+    /// Runs sessions until one ends without an error, or with one that does not pass by itself.
+    // Invariant 7: a sink or checkpoint error resumes the pipeline from the checkpoint.
+    pub(crate) async fn run(mut self) -> Result<Outcome> {
+        loop {
+            self.status.enter(State::Opening);
+            let error = match self.session().await {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => self.confirm(error).await,
+            };
+            if !error.is_transient() {
+                return Err(error);
+            }
+            if self.is_stopping() {
+                tracing::warn!(
+                    "the stop is not a clean one, and {} written changes are delivered again by the next start: {error}",
+                    self.status.unsaved_changes()
+                );
+                return Ok(Outcome::Stopped);
+            }
+            let pause = self.pause.next(&mut self.random);
+            tracing::warn!(?pause, "pipeline resumes from its checkpoint after a pause: {error}");
+            self.status.enter(State::Recovering);
+            tokio::select! {
+                () = self.shutdown.requested() => return Ok(Outcome::Stopped),
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// From opening both ends to dropping them.
+    async fn session(&mut self) -> Result<Outcome> {
+        let ends = self.open().await.map_err(never_rejected)?;
+        if self.is_stopping() {
+            return Ok(Outcome::Stopped);
+        }
+        let states = self.enter(ends.entry, ends.source.as_ref()).await.map_err(never_rejected)?;
+        self.status.resume(&states);
+        self.drain.recover();
+        let Some(checkpoint) = &mut self.checkpoint else { return Err(no_checkpoint()) };
+        let control = Control {
+            settings: &self.pipeline.delivery,
+            until: self.until,
+            checkpoint,
+            drain: &mut self.drain,
+            pause: &mut self.pause,
+            status: &self.status,
+            random: self.random.clone(),
+        };
+        let partitions = Partitions::new(states);
+        let mut delivery = DeliveryLoop::new(control, ends.source, ends.sink, partitions);
+        let result = delivery.run(&self.shutdown).await;
+        // Invariant 3: the readers are awaited before both ends are dropped, and these before they
+        // are opened again, so that nothing of the old session comes behind the new one.
+        delivery.close().await;
+        result
+    }
+
+    /// Opens the store, once, and then both ends. The store stays open, since it may hold the lock
+    /// that goes with the claim.
+    async fn open(&mut self) -> Result<Ends> {
+        if self.checkpoint.is_none() {
+            let store = self.pipeline.checkpoint.open(&self.context()).await?;
+            let (name, environment) = (self.pipeline.name.clone(), self.environment.clone());
+            self.checkpoint = Some(Checkpoint::new(store, name, environment));
+        }
+        let context = self.context();
+        let source = self.pipeline.source.open(&context).await?;
+        let entry = if context.waited_for_lock() { Entry::Claim } else { Entry::Prove };
+        let sink = self.pipeline.sink.open(&context).await?;
+        Ok(Ends { source, sink, entry })
+    }
+
+    /// Establishes the claim, and loads what is saved. A pipeline never seen begins here.
+    async fn enter(&mut self, entry: Entry, source: &dyn Source) -> Result<Vec<PartitionState>> {
+        let Some(checkpoint) = &mut self.checkpoint else { return Err(no_checkpoint()) };
+        checkpoint.enter(entry).await?;
+        let states = checkpoint.load().await?;
+        if !states.is_empty() {
+            return Ok(states);
+        }
+        let states = first_states(source).await?;
+        let update = CheckpointUpdate { states: states.clone(), forgotten: Vec::new() };
+        checkpoint.save(&update).await?;
+        Ok(states)
+    }
+
+    /// Proves the claim before a position is called lost: whoever took over may have moved on, and
+    /// then the upstream rightly has forgotten what only we still remember.
+    async fn confirm(&mut self, error: Error) -> Error {
+        let Some(checkpoint) = &mut self.checkpoint else { return error };
+        if *error.kind() != ErrorKind::PositionLost || !checkpoint.is_claimed() {
+            return error;
+        }
+        match checkpoint.prove().await.map_err(never_rejected) {
+            Ok(()) => error,
+            Err(unproven) => unproven,
+        }
+    }
+
+    fn context(&self) -> Context {
+        Context::new(self.pipeline.name.as_str(), self.shutdown.clone())
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.shutdown.requested().now_or_never().is_some()
+    }
+}
+
+/// Where a pipeline begins that has no checkpoint yet.
+async fn first_states(source: &dyn Source) -> Result<Vec<PartitionState>> {
+    let partitions = source.partitions().await?;
+    if partitions.is_empty() {
+        return Err(Error::config("the source has nothing to read")
+            .help("check which tables it is told to read"));
+    }
+    Ok(partitions.into_iter().map(PartitionState::waiting).collect())
+}
+
+fn no_checkpoint() -> Error {
+    Error::fatal("the checkpoint store is not open").help("this is a defect of Rowtide; report it")
+}
