@@ -71,3 +71,37 @@ fn shown(command: &Command) -> String {
     let arguments = command.get_args().map(|argument| argument.to_string_lossy().into_owned());
     std::iter::once(program).chain(arguments).collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn both_streams_are_watched_in_order() {
+        let mut lines = Vec::new();
+        let mut command = shell("echo one; echo two >&2; echo three");
+        watch(&mut command, |line| lines.push(line.to_owned())).unwrap();
+        assert_eq!(lines, ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn a_command_that_fails_is_an_error() {
+        assert!(check(&mut shell("exit 1")).is_err());
+        assert!(watch(&mut shell("exit 1"), |_| ()).is_err());
+        assert!(output(&mut shell("exit 1")).is_err());
+        assert_eq!(output(&mut shell("echo a")).unwrap(), "a\n");
+    }
+
+    #[test]
+    fn a_command_that_takes_too_long_is_stopped() {
+        let limit = Duration::from_millis(100);
+        assert!(!succeeds_within(&mut shell("exec sleep 600"), limit).unwrap());
+        assert!(succeeds_within(&mut shell("true"), Duration::from_secs(60)).unwrap());
+    }
+}

@@ -70,7 +70,9 @@ fn features(workspace: &Workspace) -> Result {
 fn tests(workspace: &Workspace) -> Result {
     let mut count = Count::default();
     let mut test = quiet(workspace, &["test", "--workspace"]);
-    process::watch(test.args(FULL), |line| {
+    // The lines are read here, too.
+    test.args(FULL).env("CARGO_TERM_COLOR", "never");
+    process::watch(&mut test, |line| {
         println!("{line}");
         count.take(line);
     })?;
