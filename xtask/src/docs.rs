@@ -1,7 +1,7 @@
 //! The documents that are made from the code: the reference of the settings, the plugins in the
 //! README, and the example plugin.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use crate::{Result, process, registrations, registrations::Registration, workspace::Workspace};
 
@@ -66,6 +66,9 @@ fn difference(found: &str, expected: &str) -> Option<String> {
 }
 
 fn documents(workspace: &Workspace) -> Result<Vec<Document>> {
+    let mut build = process::cargo(workspace);
+    build.args(["build", "--quiet", "--package", "rowtide", "--features", "rowtide/full"]);
+    process::check(&mut build)?;
     let mut documents = vec![readme(workspace)?, example_plugin(workspace)?];
     documents.push(pipeline(workspace)?);
     for name in types(workspace)? {
@@ -87,8 +90,7 @@ fn types(workspace: &Workspace) -> Result<BTreeSet<String>> {
 
 /// The reference, by the schema that the program itself has.
 fn reference(workspace: &Workspace, name: &str) -> Result<String> {
-    let mut rowtide = process::cargo(workspace);
-    rowtide.args(["run", "--quiet", "--package", "rowtide", "--features", "full", "--"]);
+    let mut rowtide = Command::new(workspace.target.join("debug/rowtide"));
     process::output(rowtide.args(["plugins", "--markdown", name]))
 }
 
