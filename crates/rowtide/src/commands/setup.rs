@@ -1,0 +1,79 @@
+use rowtide_core::{
+    Context, Result, Shutdown,
+    plugin::{Execution, InstallOptions, UninstallOptions, UninstallScope},
+};
+
+use crate::{
+    arguments::{SetupArguments, TeardownArguments},
+    output,
+    pipeline_file::{self, PipelineFile, Problems},
+};
+
+/// `rowtide setup`: installs what the plugins of a pipeline need.
+pub(crate) async fn setup(arguments: &SetupArguments) -> Result<(), Problems> {
+    let file = pipeline_file::load(&arguments.file)?;
+    let execution = execution(arguments.print);
+    let options = InstallOptions { execution, confirmed: arguments.yes };
+    let context = context(&file);
+    let PipelineFile { pipeline, origin } = file;
+    let install = async || -> Result<Vec<String>> {
+        let store = pipeline.checkpoint.install(&context, options).await;
+        let mut statements = store.map_err(|error| error.under("checkpoint"))?;
+        let source = pipeline.source.install(&context, options).await;
+        statements.extend(source.map_err(|error| error.under("source"))?);
+        let sink = pipeline.sink.install(&context, options).await;
+        statements.extend(sink.map_err(|error| error.under("sink"))?);
+        Ok(statements)
+    };
+    let statements =
+        install().await.map_err(|error| origin.runtime_problem(&pipeline.name, error))?;
+    report(&pipeline.name, execution, &statements)
+}
+
+/// `rowtide teardown`: removes what `setup` installed.
+pub(crate) async fn teardown(arguments: &TeardownArguments) -> Result<(), Problems> {
+    let file = pipeline_file::load(&arguments.file)?;
+    let execution = execution(arguments.print);
+    let scope = match arguments {
+        TeardownArguments { triggers: true, .. } => UninstallScope::Triggers,
+        TeardownArguments { all: true, .. } => UninstallScope::All,
+        _ => UninstallScope::Pipeline,
+    };
+    let options = UninstallOptions { execution, scope };
+    let context = context(&file);
+    let PipelineFile { pipeline, origin } = file;
+    let uninstall = async || -> Result<Vec<String>> {
+        let source = pipeline.source.uninstall(&context, options).await;
+        let mut statements = source.map_err(|error| error.under("source"))?;
+        if scope != UninstallScope::Triggers {
+            let sink = pipeline.sink.uninstall(&context, options).await;
+            statements.extend(sink.map_err(|error| error.under("sink"))?);
+            let store = pipeline.checkpoint.uninstall(&context, options).await;
+            statements.extend(store.map_err(|error| error.under("checkpoint"))?);
+        }
+        Ok(statements)
+    };
+    let statements =
+        uninstall().await.map_err(|error| origin.runtime_problem(&pipeline.name, error))?;
+    report(&pipeline.name, execution, &statements)
+}
+
+fn execution(is_dry: bool) -> Execution {
+    if is_dry { Execution::DryRun } else { Execution::Apply }
+}
+
+fn context(file: &PipelineFile) -> Context {
+    Context::new(file.pipeline.name.as_str(), Shutdown::never())
+}
+
+fn report(pipeline: &str, execution: Execution, statements: &[String]) -> Result<(), Problems> {
+    if execution == Execution::Apply {
+        let count = statements.len();
+        return Ok(output::print(&format!("pipeline `{pipeline}`: {count} statements run\n"))?);
+    }
+    let text: String = statements
+        .iter()
+        .map(|statement| format!("{};\n", statement.trim_end().trim_end_matches(';')))
+        .collect();
+    Ok(output::print(&text)?)
+}
