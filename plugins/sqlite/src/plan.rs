@@ -8,6 +8,7 @@ use crate::{
     introspection::{Found, describe},
     log::{AGAIN, FIRST, operation},
     names::{Names, literal, quoted},
+    registration::create_statement,
     schema::{Existing, Schema},
     table::Definition,
     triggers::{FORMAT, Trigger, Triggers},
@@ -168,11 +169,7 @@ impl Planner<'_> {
                  definition TEXT, until INTEGER)",
                 names.layout()
             ),
-            format!(
-                "CREATE TABLE IF NOT EXISTS {}(name TEXT PRIMARY KEY NOT NULL, \
-                 position INTEGER NOT NULL, state TEXT NOT NULL)",
-                names.pipeline()
-            ),
+            create_statement(names),
             format!("CREATE TABLE {}(key TEXT PRIMARY KEY NOT NULL, value)", names.meta()),
             format!(
                 "INSERT INTO {} VALUES ('format', {FORMAT}), ('incarnation', {})",
