@@ -1,10 +1,19 @@
 //! What the settings of every plugin must do.
 
-use std::sync::Arc;
+use std::{sync::Arc, thread};
 
-use rowtide_core::registry::Role;
+use rowtide_core::{
+    Error, ErrorKind,
+    registry::{self, Role},
+    settings::Settings,
+};
+use schemars::SchemaGenerator;
+use serde_json::{Map, Value as Json};
 
-use crate::{CheckpointHarness, SinkHarness, SourceHarness, scenario::Scenario};
+use crate::{
+    CheckpointHarness, Failure, SinkHarness, SourceHarness, Verdict, opening,
+    scenario::{Scenario, ensure, scenario},
+};
 
 /// What a scenario of settings works on: a plugin, and settings that a user would write.
 pub(crate) struct SettingsCase {
@@ -30,8 +39,198 @@ impl SettingsCase {
     pub(crate) fn checkpoint(harness: Arc<dyn CheckpointHarness>) -> Self {
         Self { role: Role::Checkpoint, harness: Harness::Checkpoint(harness) }
     }
+
+    fn plugin(&self) -> &str {
+        match &self.harness {
+            Harness::Source(harness) => harness.plugin(),
+            Harness::Sink(harness) => harness.plugin(),
+            Harness::Checkpoint(harness) => harness.plugin(),
+        }
+    }
+
+    /// Settings for a world that is gone again.
+    async fn settings(&self) -> Verdict<Settings> {
+        let text = match &self.harness {
+            Harness::Source(harness) => harness.upstream().await?.settings(),
+            Harness::Sink(harness) => harness.downstream().await?.settings(),
+            Harness::Checkpoint(harness) => harness.storage().await?.settings(),
+        };
+        opening::settings(&text)
+    }
+
+    /// Reads settings and validates them, in a thread without an async runtime.
+    fn parse(&self, settings: Settings) -> rowtide_core::Result<()> {
+        let (role, plugin) = (self.role, self.plugin().to_owned());
+        let parse = move || match role {
+            Role::Source => registry::source(&plugin, &settings)?.validate(),
+            Role::Sink => registry::sink(&plugin, &settings)?.validate(),
+            Role::Checkpoint => registry::checkpoint(&plugin, &settings)?.validate(),
+        };
+        let panicked = |_| Err(Error::fatal("reading the settings panicked"));
+        thread::spawn(parse).join().unwrap_or_else(panicked)
+    }
+
+    fn schema(&self) -> Verdict<Json> {
+        let mut plugins = registry::plugins().into_iter();
+        let found =
+            plugins.find(|plugin| plugin.role() == self.role && plugin.name == self.plugin());
+        let Some(plugin) = found else {
+            return Err(Failure::broken(format!("`{}` is not registered", self.plugin())));
+        };
+        let mut generator = SchemaGenerator::default();
+        let schema = plugin.schema(&mut generator);
+        let mut schema = Json::from(schema);
+        schema["$defs"] = Json::Object(generator.take_definitions(true));
+        Ok(schema)
+    }
 }
 
 pub(crate) fn scenarios() -> Vec<Scenario<SettingsCase>> {
-    vec![]
+    vec![
+        scenario!(
+            settings_reject_unknown_keys,
+            None,
+            "a key that the plugin does not know, at any depth, is an error that names it"
+        ),
+        scenario!(
+            settings_name_missing_keys,
+            None,
+            "each required key that is missing is an error that names it"
+        ),
+        scenario!(settings_document_every_key, None, "every key says what it is for"),
+        scenario!(
+            settings_hide_secrets,
+            None,
+            "what must not be shown is a `Secret`, and no error shows it"
+        ),
+        scenario!(
+            settings_are_validated_without_input_or_output,
+            None,
+            "checking settings needs nothing outside, so that `rowtide check` runs anywhere"
+        ),
+    ]
+}
+
+async fn settings_reject_unknown_keys(case: SettingsCase) -> Verdict {
+    let settings = case.settings().await?;
+    for path in tables(&settings, &[]) {
+        let mut wrong = settings.clone();
+        insert(&mut wrong, &path, "no_such_key", Settings::Int(1));
+        let key = [path.as_slice(), &["no_such_key".to_owned()]].concat().join(".");
+        must_name(case.parse(wrong), &key)?;
+    }
+    Ok(())
+}
+
+async fn settings_name_missing_keys(case: SettingsCase) -> Verdict {
+    let settings = case.settings().await?;
+    let schema = case.schema()?;
+    let required = schema["required"].as_array().cloned().unwrap_or_default();
+    if required.is_empty() {
+        return Err(Failure::NotApplicable("no key is required".to_owned()));
+    }
+    for key in required.iter().filter_map(Json::as_str) {
+        let mut wrong = settings.clone();
+        wrong.remove(key);
+        must_name(case.parse(wrong), key)?;
+    }
+    Ok(())
+}
+
+async fn settings_document_every_key(case: SettingsCase) -> Verdict {
+    let schema = case.schema()?;
+    for (path, property) in properties(&schema) {
+        let description = property["description"].as_str().unwrap_or_default();
+        ensure!(!description.trim().is_empty(), "`{path}` has no doc comment");
+    }
+    Ok(())
+}
+
+/// What the name of a key contains if its value must not be shown.
+const SECRETIVE: [&str; 5] = ["password", "secret", "token", "credential", "api_key"];
+const CANARY: i64 = 8_642_097_531;
+
+async fn settings_hide_secrets(case: SettingsCase) -> Verdict {
+    let settings = case.settings().await?;
+    let schema = case.schema()?;
+    for (path, property) in properties(&schema) {
+        let secretive = SECRETIVE.iter().any(|word| path.contains(word));
+        let kept = property["format"] == "secret";
+        ensure!(kept || !secretive, "`{path}` is not a `Secret`, which its name says it is");
+        if !kept || path.contains('.') {
+            continue;
+        }
+        for value in [Settings::Text(CANARY.to_string()), Settings::Int(CANARY)] {
+            let mut wrong = settings.clone();
+            insert(&mut wrong, &[], &path, value);
+            insert(&mut wrong, &[], "no_such_key", Settings::Int(1));
+            let Err(error) = case.parse(wrong) else { continue };
+            let shown = format!("{error} {error:?}").contains(&CANARY.to_string());
+            ensure!(!shown, "an error shows the value of `{path}`: {error}");
+        }
+    }
+    Ok(())
+}
+
+async fn settings_are_validated_without_input_or_output(case: SettingsCase) -> Verdict {
+    let settings = case.settings().await?;
+    case.parse(settings).map_err(|error| {
+        Failure::broken(format!("settings of a system that is not there are refused: {error}"))
+    })
+}
+
+fn must_name(parsed: rowtide_core::Result<()>, key: &str) -> Verdict {
+    let Err(error) = parsed else {
+        return Err(Failure::broken(format!("`{key}` was not missed or not refused")));
+    };
+    let kind = error.kind();
+    ensure!(*kind == ErrorKind::Config, "`{key}` is {kind:?}, not `Config`: {error}");
+    let named = error.setting();
+    ensure!(named == Some(key), "the error is about {named:?} instead of `{key}`: {error}");
+    Ok(())
+}
+
+/// The paths of all tables in `settings`, the outermost included.
+fn tables(settings: &Settings, path: &[String]) -> Vec<Vec<String>> {
+    let Settings::Table(entries) = settings else { return Vec::new() };
+    let inner = entries.iter().flat_map(|(key, value)| {
+        let path = [path, std::slice::from_ref(key)].concat();
+        tables(value, &path)
+    });
+    std::iter::once(path.to_vec()).chain(inner).collect()
+}
+
+fn insert(settings: &mut Settings, path: &[String], key: &str, value: Settings) {
+    let Settings::Table(entries) = settings else { return };
+    match path.split_first() {
+        Some((first, rest)) => {
+            let inner = entries.iter_mut().find(|(name, _)| name == first);
+            if let Some((_, inner)) = inner {
+                insert(inner, rest, key, value);
+            }
+        }
+        None => {
+            entries.retain(|(name, _)| name != key);
+            entries.push((key.to_owned(), value));
+        }
+    }
+}
+
+/// All properties of a schema with their paths, those of inner tables included.
+fn properties(schema: &Json) -> Vec<(String, Json)> {
+    let mut found = Vec::new();
+    collect(schema, schema, "", &mut found);
+    found
+}
+
+fn collect(root: &Json, schema: &Json, path: &str, found: &mut Vec<(String, Json)>) {
+    let nothing = Map::new();
+    for (name, property) in schema["properties"].as_object().unwrap_or(&nothing) {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        found.push((path.clone(), property.clone()));
+        // What two shapes share is documented by the key, not by the shapes.
+        let target = property["$ref"].as_str().and_then(|target| target.strip_prefix('#'));
+        let target = target.and_then(|pointer| root.pointer(pointer));
+        collect(root, target.unwrap_or(property), &path, found);
+    }
 }

@@ -1,10 +1,128 @@
-use super::CheckpointCase;
-use crate::scenario::Scenario;
+use std::{
+    io::{BufRead, BufReader, Read, Write, stdout},
+    process::{Child, ExitCode},
+    time::Duration,
+};
+
+use rowtide_core::{PartitionState, Position, Progress};
+
+use super::{
+    CheckpointCase,
+    case::{World, delivered, open, owner, update},
+};
+use crate::{
+    Capability, Failure, Verdict,
+    opening::PIPELINE,
+    process,
+    scenario::{Scenario, ensure, scenario, within},
+};
+
+const PARTITIONS: u64 = 20;
+const ROUNDS: usize = 12;
 
 pub(crate) fn scenarios() -> Vec<Scenario<CheckpointCase>> {
-    vec![]
+    vec![scenario!(
+        saves_all_or_nothing_when_killed,
+        Some(Capability::Durable),
+        "after kill -9 at any moment a save is there as a whole or not at all, and none is missing \
+         that had returned"
+    )]
 }
-pub(crate) fn save_until_killed(task: &str) -> std::process::ExitCode {
-    let _ = task;
-    std::process::ExitCode::FAILURE
+
+async fn saves_all_or_nothing_when_killed(case: CheckpointCase) -> Verdict {
+    let world = case.world().await?;
+    let mut last = 0;
+    for round in 0..ROUNDS {
+        let task = format!("{}\n{last}\n{}", world.plugin, world.storage.settings());
+        // Each round kills after another number of saves.
+        let saves = tokio::task::spawn_blocking(move || save_and_kill(&task, 1 + round % 5));
+        let told = world_within(&world, saves).await??;
+        let found = whole_save(&world).await?;
+        ensure!(found >= told, "save {told} had returned, and only save {found} is there");
+        last = found;
+    }
+    Ok(())
+}
+
+async fn world_within<T>(world: &World, task: tokio::task::JoinHandle<T>) -> Verdict<T> {
+    let ended = within(world.patience, "a process to save and be killed", task).await?;
+    ended.map_err(|error| Failure::broken(error.to_string()))
+}
+
+/// Starts a process that saves, kills it after `saves` of them, and returns the last it told of.
+fn save_and_kill(task: &str, saves: usize) -> Verdict<u64> {
+    let failed = |error: std::io::Error| Failure::broken(format!("no saving process: {error}"));
+    let mut child = process::saver(task).and_then(|mut saver| saver.spawn()).map_err(failed)?;
+    let told = listen(&mut child, saves);
+    child.wait().map_err(failed)?;
+    told
+}
+
+fn listen(child: &mut Child, saves: usize) -> Verdict<u64> {
+    let Some(output) = child.stdout.take() else {
+        return Err(Failure::broken("the saving process has no stdout"));
+    };
+    let mut output = BufReader::new(output);
+    let mut line = String::new();
+    for _ in 0..saves {
+        line.clear();
+        if output.read_line(&mut line).unwrap_or(0) == 0 {
+            return Err(Failure::broken("the saving process ended by itself"));
+        }
+    }
+    // It may have ended by itself, which the rest of its output tells.
+    let _ = child.kill();
+    let mut rest = String::new();
+    let _ = output.read_to_string(&mut rest);
+    line.push_str(&rest);
+    let last = line.rsplit('\n').find_map(|number| number.parse().ok());
+    last.ok_or_else(|| Failure::broken("the saving process told of no save"))
+}
+
+/// The number of the one save that is there as a whole.
+async fn whole_save(world: &World) -> Verdict<u64> {
+    let states = world.open(PIPELINE).await?.load(PIPELINE).await??;
+    ensure!(states.len() as u64 == PARTITIONS, "{} partitions are there", states.len());
+    let numbers: Vec<u64> = states.iter().filter_map(number).collect();
+    let whole = numbers.iter().all(|number| *number == numbers[0]);
+    ensure!(whole && !numbers.is_empty(), "a part of a save is there: {numbers:?}");
+    Ok(numbers[0])
+}
+
+fn number(state: &PartitionState) -> Option<u64> {
+    match &state.progress {
+        Progress::Delivered(position) => Position::text(position).parse().ok(),
+        _ => None,
+    }
+}
+
+/// Saves to the store that `task` describes, again and again, and tells of each save on stdout.
+pub(crate) fn save_until_killed(task: &str) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let saved = match runtime {
+        Ok(runtime) => runtime.block_on(save_again_and_again(task)),
+        Err(error) => Err(Failure::broken(error.to_string())),
+    };
+    if let Err(failure) = saved {
+        eprintln!("{failure}");
+    }
+    ExitCode::FAILURE
+}
+
+async fn save_again_and_again(task: &str) -> Verdict {
+    let mut parts = task.splitn(3, '\n');
+    let (plugin, last) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let settings = parts.next().unwrap_or_default();
+    let store = open(plugin, settings, PIPELINE, Duration::from_secs(60)).await?;
+    let claim = store.claim(PIPELINE, &owner("saver")).await??;
+    let first = last.parse::<u64>().unwrap_or_default() + 1;
+    for number in first.. {
+        let name = |partition| format!("partition {partition}");
+        let states: Vec<_> =
+            (0..PARTITIONS).map(|partition| delivered(&name(partition), number)).collect();
+        store.save(&claim, &update(&states)).await??;
+        let told = writeln!(stdout(), "{number}").and_then(|()| stdout().flush());
+        told.map_err(|error| Failure::broken(error.to_string()))?;
+    }
+    Ok(())
 }

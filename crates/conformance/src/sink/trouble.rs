@@ -1,6 +1,158 @@
-use super::SinkCase;
-use crate::scenario::Scenario;
+use rowtide_core::{Change, ErrorKind, Sink};
+
+use super::{
+    SinkCase,
+    case::{World, ids, inserts},
+    delivery::must_hold,
+};
+use crate::{
+    Capability, Verdict,
+    scenario::{Scenario, ensure, scenario},
+};
 
 pub(crate) fn scenarios() -> Vec<Scenario<SinkCase>> {
-    vec![]
+    vec![
+        scenario!(
+            a_poison_change_is_rejected_by_index,
+            Some(Capability::Poison),
+            "what the downstream refuses is named by its place in the span, and its neighbours are \
+             durable, once and in order"
+        ),
+        scenario!(
+            a_downstream_restart_is_transient,
+            Some(Capability::Restart),
+            "a restart between write and flush costs a transient error at most, and no change"
+        ),
+        scenario!(
+            a_lost_response_is_survived,
+            Some(Capability::LostResponse),
+            "a write whose answer is lost is not taken for delivered, nor for refused"
+        ),
+        scenario!(
+            back_pressure_is_bounded,
+            Some(Capability::Stall),
+            "no flush succeeds while the downstream takes nothing, and a dropped sink leaves nothing \
+             behind that could arrive later"
+        ),
+    ]
+}
+
+async fn a_poison_change_is_rejected_by_index(case: SinkCase) -> Verdict {
+    let world = case.world().await?;
+    let mut sink = world.open().await?;
+    let mut good = Vec::new();
+    // The second span shows that a rejection begins a new one, the third that success does.
+    let spans: [(u64, &[usize]); 4] = [(0, &[0, 4, 9]), (10, &[3]), (20, &[]), (30, &[1])];
+    for (first, poisoned) in spans {
+        let mut span = inserts(first..first + 10);
+        for index in poisoned {
+            span[*index] = world.downstream.poison(span[*index].clone());
+        }
+        for batch in span.chunks(4) {
+            world.write(&mut *sink, batch).await?;
+        }
+        let flushed = world.within("a flush", sink.flush()).await?;
+        let rejected = match flushed.as_ref().map_err(|error| error.kind()) {
+            Ok(()) => &[][..],
+            Err(ErrorKind::Rejected { indexes }) => indexes,
+            Err(_) => return Ok(flushed?),
+        };
+        ensure!(rejected == poisoned, "{rejected:?} were rejected instead of {poisoned:?}");
+        let neighbours = (0..10).filter(|index| !poisoned.contains(index));
+        good.extend(neighbours.map(|index| span[index].clone()));
+        let found: Vec<_> = world.delivered().await?.into_iter().map(|found| found.id).collect();
+        let wanted = ids(&good);
+        ensure!(found == wanted, "{found:?} are durable instead of {wanted:?}");
+    }
+    Ok(())
+}
+
+/// Writes and flushes, and whether that succeeded; a transient error is no success.
+async fn attempt(world: &World, sink: &mut dyn Sink, changes: &[Change]) -> Verdict<bool> {
+    if let Err(error) = world.within("a write", sink.write(changes)).await? {
+        return must_be_transient(error);
+    }
+    match world.within("a flush", sink.flush()).await? {
+        Ok(()) => Ok(true),
+        Err(error) => must_be_transient(error),
+    }
+}
+
+fn must_be_transient(error: rowtide_core::Error) -> Verdict<bool> {
+    ensure!(error.is_transient(), "{:?} instead of `Transient`: {error}", error.kind());
+    Ok(false)
+}
+
+/// Delivers `changes` as the engine does after a transient error: again, through a new sink.
+async fn deliver_again(world: &World, changes: &[Change]) -> Verdict {
+    let again = async {
+        loop {
+            let mut sink = world.open().await?;
+            if attempt(world, &mut *sink, changes).await? {
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    world.within("the changes to be delivered again", again).await?
+}
+
+async fn a_downstream_restart_is_transient(case: SinkCase) -> Verdict {
+    let world = case.world().await?;
+    let mut sink = world.open().await?;
+    world.write(&mut *sink, &inserts(0..5)).await?;
+    world.flush(&mut *sink).await?;
+    world.write(&mut *sink, &inserts(5..10)).await?;
+    world.within("a restart", world.downstream.restart()).await??;
+    let flushed = match world.within("a flush", sink.flush()).await? {
+        Ok(()) => true,
+        Err(error) => must_be_transient(error)?,
+    };
+    drop(sink);
+    if flushed {
+        must_hold(&world.delivered().await?, &inserts(5..10))?;
+    }
+    deliver_again(&world, &inserts(5..15)).await?;
+    must_hold(&world.delivered().await?, &inserts(0..15))
+}
+
+async fn a_lost_response_is_survived(case: SinkCase) -> Verdict {
+    let world = case.world().await?;
+    let mut sink = world.open().await?;
+    world.write(&mut *sink, &inserts(0..5)).await?;
+    world.flush(&mut *sink).await?;
+    world.within("a loss to be arranged", world.downstream.lose_response()).await??;
+    if !attempt(&world, &mut *sink, &inserts(5..10)).await? {
+        drop(sink);
+        deliver_again(&world, &inserts(5..10)).await?;
+    }
+    must_hold(&world.delivered().await?, &inserts(0..10))
+}
+
+async fn back_pressure_is_bounded(case: SinkCase) -> Verdict {
+    let world = case.world().await?;
+    let held = world.downstream.held().await?;
+    world.within("a stall", world.downstream.stall()).await??;
+    for round in 0..5 {
+        let changes = inserts(round * 10..round * 10 + 10);
+        let mut sink = world.open().await?;
+        let stalled = world.downstream.stalled();
+        tokio::select! {
+            flushed = attempt(&world, &mut *sink, &changes) => {
+                ensure!(!flushed?, "a flush succeeded while the downstream took nothing");
+            }
+            stalled = world.within("the downstream to stall", stalled) => stalled??,
+        }
+        drop(sink);
+        let released = async {
+            while world.downstream.held().await? > held {
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, rowtide_core::Error>(())
+        };
+        world.within("what a dropped sink held", released).await??;
+    }
+    world.within("the end of the stall", world.downstream.resume()).await??;
+    deliver_again(&world, &inserts(50..60)).await?;
+    must_hold(&world.delivered().await?, &inserts(50..60))
 }

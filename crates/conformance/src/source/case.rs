@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use rowtide_core::{Operation, Source, Value, registry};
+use rowtide_core::{Operation, Result, Source, Value, registry};
 
 use super::{SourceHarness, Upstream, Write, reading::Reading};
 use crate::{Capability, Failure, Verdict, opening, scenario::within};
@@ -43,10 +43,15 @@ impl World {
 
     /// Opens a source through the registry.
     pub(crate) async fn open(&self) -> Verdict<Box<dyn Source>> {
+        Ok(self.try_open().await??)
+    }
+
+    /// Opens a source whose opening may fail.
+    pub(crate) async fn try_open(&self) -> Verdict<Result<Box<dyn Source>>> {
         let settings = opening::settings(&self.upstream.settings())?;
         let factory = registry::source(&self.plugin, &settings)?;
         let context = opening::context(opening::PIPELINE);
-        Ok(self.within("the source to open", factory.open(&context)).await??)
+        self.within("the source to open", factory.open(&context)).await
     }
 
     pub(crate) async fn within<T>(

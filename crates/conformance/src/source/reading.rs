@@ -147,7 +147,8 @@ impl<'a> Reading<'a> {
     }
 
     fn start_those_whose_parents_ended(&mut self) {
-        let ended = |id| self.state(id).is_some_and(|state| state.progress.is_finished());
+        let ended =
+            |id: &PartitionId| self.state(id).is_some_and(|state| state.progress.is_finished());
         let may_start = |state: &&PartitionState| match state.progress {
             Progress::Waiting => state.partition.parents.iter().all(ended),
             Progress::Delivered(_) => true,
