@@ -196,8 +196,10 @@ impl Application {
         };
         let mut statement = self.connection.prepare(&sql)?;
         let values = statement.parameter_count() - 1;
+        // An update to the same value writes nothing.
+        let first = usize::from(operation == "update");
         for row in 1..=i64::try_from(rows)? {
-            let texts = (0..values).map(|value| Parameter::Text(TEXTS[value % TEXTS.len()]));
+            let texts = (first..first + values).map(|at| Parameter::Text(TEXTS[at % TEXTS.len()]));
             statement
                 .execute(params_from_iter(std::iter::once(Parameter::Key(row)).chain(texts)))?;
         }
@@ -223,7 +225,8 @@ impl Application {
     }
 }
 
-const TEXTS: [&str; 4] = ["a short text", "some words", "another value", "x"];
+/// Of the same length, so that an update does not move the row.
+const TEXTS: [&str; 4] = ["a short text", "another text", "text as ever", "and one more"];
 
 enum Parameter {
     Key(i64),
