@@ -1,3 +1,5 @@
+#![doc = include_str!("../README.md")]
+
 mod capture;
 mod checkpoint;
 mod checkpoint_file;

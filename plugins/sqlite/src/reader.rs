@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     capture::{Capture, Synced},
-    config::SqliteConfig,
+    config::{Install, SqliteConfig},
     connection::failure,
     layout::Layouts,
     log::{self, Captured, Span},
@@ -166,16 +166,29 @@ impl Reader {
     /// Looks at the log, once the triggers agree with the schema.
     fn head(&mut self) -> Step<Head> {
         loop {
+            self.sync()?;
             let head = self.look()?;
             if head.schema_version == self.synced.schema_version {
                 return Ok(head);
             }
-            self.synced = synced(&self.config, &mut self.capture, &mut self.connection)?;
-            self.merge_tables();
             if self.wake.is_stopped() {
                 return Err(Halt::Ended);
             }
         }
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        if self.config.install == Install::Manual
+            && schema_version(&self.connection)? == self.synced.schema_version
+        {
+            return Ok(());
+        }
+        let before = self.synced.schema_version;
+        self.synced = synced(&self.config, &mut self.capture, &mut self.connection)?;
+        if self.synced.schema_version != before {
+            self.merge_tables();
+        }
+        Ok(())
     }
 
     fn look(&mut self) -> Result<Head> {

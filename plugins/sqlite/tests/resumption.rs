@@ -1,0 +1,183 @@
+//! Nothing is lost and nothing is out of order, wherever reading stops.
+
+mod support;
+
+use rowtide_core::{Event, Operation};
+use rusqlite::Connection;
+use support::{Random, Replica, SCHEMA, TABLES, Upstream, changes, next, position, write};
+
+fn fill(connection: &Connection, random: &mut Random, count: usize) {
+    for _ in 0..count {
+        write(connection, random);
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_comes_first_and_then_the_changes() {
+    let upstream = Upstream::new(
+        "CREATE TABLE t (a INTEGER PRIMARY KEY, b); CREATE TABLE e (a);
+         INSERT INTO t VALUES (1, 'x'), (2, NULL)",
+    );
+    let partition = upstream.first().await;
+    upstream.execute("UPDATE t SET b = 'y' WHERE a = 1; DELETE FROM t WHERE a = 2");
+    let events = upstream.read(&partition, None).await.unwrap();
+    let found =
+        changes(&events).iter().map(|it| (&*it.table.name, it.operation)).collect::<Vec<_>>();
+    use Operation::{Delete, Read, SnapshotBegin, SnapshotEnd, Update};
+    // The log up to the moment of a chunk is yielded before the chunk.
+    let expected = [
+        ("t", Update),
+        ("t", Delete),
+        ("e", SnapshotBegin),
+        ("e", SnapshotEnd),
+        ("t", SnapshotBegin),
+        ("t", Read),
+        ("t", SnapshotEnd),
+    ];
+    assert_eq!(found, expected);
+    let read = changes(&events)[5];
+    assert!(read.id().to_string().ends_with(":6:1"), "{}", read.id());
+}
+
+#[tokio::test]
+async fn resumes_after_every_position_of_the_log() {
+    let upstream = Upstream::new(SCHEMA).with("batch_rows", 13);
+    let mut random = Random(7);
+    let partition = upstream.first().await;
+    fill(&upstream.connect(), &mut random, 400);
+    let all = upstream.read(&partition, None).await.unwrap();
+    let ids = |events: &[Event]| {
+        changes(events).iter().map(|it| (it.id().clone(), (*it).clone())).collect::<Vec<_>>()
+    };
+    let mut before = Replica::default();
+    let mut positions = 0;
+    for (index, event) in all.iter().enumerate() {
+        before.apply(std::slice::from_ref(event));
+        let Some(position) = position(event) else { continue };
+        positions += 1;
+        let rest = upstream.read(&partition, Some(position.clone())).await.unwrap();
+        assert_eq!(ids(&rest), ids(&all[index + 1..]), "after {position}");
+        let mut replica = before.clone();
+        replica.apply(&rest);
+        replica.check(&upstream, &TABLES);
+    }
+    assert!(positions > 30, "{positions}");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_killed_at_every_chunk_ends_as_the_tables_are() {
+    for seed in 1..9 {
+        let upstream = Upstream::new(SCHEMA).with("batch_rows", 5);
+        let mut random = Random(seed);
+        let application = upstream.connect();
+        fill(&application, &mut random, 300);
+        let partition = upstream.first().await;
+        let mut replica = Replica::default();
+        let mut at = None;
+        let mut begun = 0;
+        for round in 0.. {
+            let source = upstream.open().await;
+            let mut stream = source.read(&partition, at.clone());
+            let event = next(&mut stream).await.unwrap();
+            replica.apply(std::slice::from_ref(&event));
+            at = position(&event).cloned().or(at);
+            begun += changes(std::slice::from_ref(&event))
+                .iter()
+                .filter(|it| it.operation == Operation::SnapshotBegin)
+                .count();
+            if matches!(event, Event::Idle { .. }) && round > 20 {
+                break;
+            }
+            if round < 40 {
+                fill(&application, &mut random, 3);
+            }
+            if round == 10 && seed % 2 == 0 {
+                application.execute_batch("VACUUM").unwrap();
+            }
+        }
+        replica.check(&upstream, &TABLES);
+        assert!(begun >= TABLES.len(), "{begun}");
+        if seed % 2 == 1 {
+            assert_eq!(begun, TABLES.len(), "a snapshot began anew");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_vacuum_and_checkpoints_of_the_log_do_not_disturb() {
+    let upstream = Upstream::new(SCHEMA).with("batch_rows", 20);
+    let mut random = Random(3);
+    let application = upstream.connect();
+    fill(&application, &mut random, 100);
+    let partition = upstream.first().await;
+    let source = upstream.open().await;
+    let mut stream = source.read(&partition, None);
+    let mut replica = Replica::default();
+    for round in 0..60 {
+        fill(&application, &mut random, 10);
+        match round % 3 {
+            0 => application.execute_batch("VACUUM").unwrap(),
+            1 => {
+                let busy: i64 = application
+                    .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+                    .unwrap();
+                assert_eq!(busy, 0, "a read transaction is held open");
+            }
+            _ => {}
+        }
+        let event = next(&mut stream).await.unwrap();
+        replica.apply(&[event]);
+    }
+    application.execute_batch("CREATE TABLE last (x INTEGER PRIMARY KEY)").unwrap();
+    loop {
+        let event = next(&mut stream).await.unwrap();
+        let is_last = changes(std::slice::from_ref(&event))
+            .iter()
+            .any(|it| it.operation == Operation::SnapshotEnd && &*it.table.name == "last");
+        replica.apply(&[event]);
+        if is_last {
+            break;
+        }
+    }
+    replica.check(&upstream, &TABLES);
+}
+
+#[tokio::test]
+async fn every_journal_mode_is_read_and_kept() {
+    for mode in ["delete", "truncate", "persist", "wal"] {
+        let upstream = Upstream::new(SCHEMA);
+        let mut random = Random(5);
+        let application = upstream.connect();
+        application.pragma_update(None, "journal_mode", mode).unwrap();
+        fill(&application, &mut random, 50);
+        let partition = upstream.first().await;
+        let source = upstream.open().await;
+        let mut stream = source.read(&partition, None);
+        let mut replica = Replica::default();
+        replica.apply(&support::until_idle(&mut stream).await.unwrap());
+        for _ in 0..20 {
+            application.execute_batch("INSERT INTO keyless VALUES (1, 2)").unwrap();
+            replica.apply(&support::until_idle(&mut stream).await.unwrap());
+        }
+        replica.check(&upstream, &TABLES);
+        let now: String =
+            upstream.connect().query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+        // Only these two are kept in the file.
+        assert_eq!(now, if mode == "wal" { "wal" } else { "delete" });
+    }
+}
+
+#[tokio::test]
+async fn only_the_rows_and_then_the_end() {
+    let upstream = Upstream::new(SCHEMA).with("snapshot", "only").with("batch_rows", 3);
+    fill(&upstream.connect(), &mut Random(11), 100);
+    let partition = upstream.first().await;
+    let events = upstream.read(&partition, None).await.unwrap();
+    assert_eq!(events.last(), Some(&Event::Finished));
+    let mut replica = Replica::default();
+    replica.apply(&events);
+    replica.check(&upstream, &TABLES);
+    assert!(
+        changes(&events).iter().all(|it| it.operation == Operation::Read || it.operation.is_mark())
+    );
+}
