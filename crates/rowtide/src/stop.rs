@@ -39,7 +39,10 @@ impl Stop {
         // A thread of its own: the second signal counts even when every other thread is stuck.
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(failed)?;
-        let mut signals = runtime.block_on(async { Signals::listen() }).map_err(failed)?;
+        let mut signals = {
+            let _entered = runtime.enter();
+            Signals::listen().map_err(failed)?
+        };
         let stop = self.clone();
         let listener = move || {
             runtime.block_on(async {

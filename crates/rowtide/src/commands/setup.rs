@@ -71,6 +71,9 @@ fn report(pipeline: &str, execution: Execution, statements: &[String]) -> Result
         let count = statements.len();
         return Ok(output::print(&format!("pipeline `{pipeline}`: {count} statements run\n"))?);
     }
+    if statements.is_empty() {
+        output::complain(&format_args!("pipeline `{pipeline}`: nothing to do\n"));
+    }
     let text: String = statements
         .iter()
         .map(|statement| format!("{};\n", statement.trim_end().trim_end_matches(';')))
