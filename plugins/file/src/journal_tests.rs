@@ -92,7 +92,7 @@ fn a_file_is_closed_by_age_when_a_line_arrives() {
     journal.append(b"a\n").unwrap();
     journal.append(b"b\n").unwrap();
     assert_eq!(suffixes(directory.path()).len(), 0);
-    journal.begun = journal.begun - Duration::from_secs(61);
+    journal.begun -= Duration::from_secs(61);
     journal.append(b"c\n").unwrap();
     journal.flush().unwrap();
     assert_eq!(suffixes(directory.path()).len(), 1);

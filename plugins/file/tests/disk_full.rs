@@ -2,6 +2,8 @@
 //!
 //! It needs a file system of its own, which only root can mount; elsewhere the test is ignored.
 
+#![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
+
 use std::{fs, path::Path, process::Command, sync::Arc};
 
 use libtest_mimic::{Arguments, Trial};
@@ -16,13 +18,19 @@ fn main() {
     let directory = tempfile::tempdir().unwrap();
     let mount = Mount::new(directory.path());
     let is_impossible = mount.is_none();
-    let path = directory.path().to_owned();
-    let sink = Trial::test("everything_arrives_once_there_is_room", move || Ok(check_sink(&path)));
-    let path = directory.path().to_owned();
-    let store = Trial::test("a_checkpoint_survives_a_full_disk", move || Ok(check_store(&path)));
+    let trial = |promise: &str, check: fn(&Path)| {
+        let path = directory.path().to_owned();
+        let run = move || {
+            check(&path);
+            Ok(())
+        };
+        Trial::test(promise, run).with_ignored_flag(is_impossible)
+    };
+    let trials = vec![
+        trial("everything_arrives_once_there_is_room", check_sink),
+        trial("a_checkpoint_survives_a_full_disk", check_store),
+    ];
     let arguments = Arguments { test_threads: Some(1), ..arguments };
-    let trials = vec![sink, store];
-    let trials = trials.into_iter().map(|trial| trial.with_ignored_flag(is_impossible)).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     drop(mount);
     conclusion.exit();
