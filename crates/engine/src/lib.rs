@@ -46,14 +46,12 @@ pub use settings::{Delivery, OnRejected, Pipeline};
 
 use environment::Environment;
 
-/// What the simulation needs to run the engine in a world of its own.
-#[cfg(feature = "mutants")]
+/// A run in an environment of the caller's, such as a simulation.
 pub mod simulation {
-    pub use crate::{
-        environment::Environment,
-        mutant::{Mutant, activate},
-        watch::run_in,
-    };
+    pub use crate::{environment::Environment, watch::run_in};
+
+    #[cfg(feature = "mutants")]
+    pub use crate::mutant::{Mutant, activate};
 }
 
 /// When a run ends by itself.

@@ -4,7 +4,7 @@
 
 /// A way in which the engine breaks one of its invariants, named after what it then does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "mutants"), expect(unreachable_pub, reason = "only tests reach it"))]
+#[cfg_attr(not(feature = "mutants"), expect(unreachable_pub, reason = "tests reach it"))]
 pub enum Mutant {
     SavesBeforeFlush,
     SavesWithoutNewPosition,

@@ -1,0 +1,195 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rowtide_core::{Error, Result};
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{
+    durable::Durable,
+    plan::{Dice, Plan},
+};
+
+/// All that outlives a process, and the checkers that watch over it.
+#[derive(Clone)]
+pub struct World {
+    state: Arc<Mutex<State>>,
+    crash: Arc<Notify>,
+    stop: Arc<Notify>,
+}
+
+pub struct State {
+    pub plan: Plan,
+    pub durable: Durable,
+    pub violations: Vec<String>,
+    pub processes: BTreeMap<usize, Process>,
+    pub steps: u64,
+    dice: Dice,
+    life: Life,
+    crashed: bool,
+    started: Option<Instant>,
+    time: Duration,
+}
+
+/// What a life of the process is to suffer.
+#[derive(Clone, Debug, Default)]
+pub struct Life {
+    pub crash_at: Option<u64>,
+    pub stop_at: Option<u64>,
+    /// One call in so many fails; none if `None`.
+    pub faults: Option<u64>,
+    pub slow: bool,
+}
+
+/// What one process, or one session of it, has done.
+#[derive(Debug, Default)]
+pub struct Process {
+    pub claimed: bool,
+    pub waited_for_lock: bool,
+    pub lost: bool,
+    /// Since both ends were opened: the claim was proven.
+    pub proven: bool,
+    pub has_read: bool,
+    pub acknowledgement_failed: bool,
+    pub proven_at: Duration,
+    pub held: usize,
+    pub unflushed: usize,
+}
+
+impl World {
+    pub fn new(seed: u64, plan: Plan) -> Self {
+        let state = State {
+            durable: Durable::new(&plan),
+            plan,
+            violations: Vec::new(),
+            processes: BTreeMap::new(),
+            steps: 0,
+            dice: Dice(seed ^ 0x5eed),
+            life: Life::default(),
+            crashed: false,
+            started: None,
+            time: Duration::ZERO,
+        };
+        Self { state: Arc::new(Mutex::new(state)), crash: Arc::default(), stop: Arc::default() }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins another life, in a runtime of its own.
+    pub fn begin(&mut self, life: Life) {
+        (self.crash, self.stop) = (Arc::default(), Arc::default());
+        let mut state = self.state();
+        state.time = state.now();
+        state.started = Some(Instant::now());
+        state.processes.clear();
+        (state.life, state.crashed, state.steps) = (life, false, 0);
+    }
+
+    /// Ends a life, whose runtime is about to go.
+    pub fn end(&self) {
+        let mut state = self.state();
+        state.time = state.now();
+        state.started = None;
+    }
+
+    pub async fn crashed(&self) {
+        self.crash.notified().await;
+    }
+
+    pub async fn stop_signal(&self) {
+        self.stop.notified().await;
+    }
+
+    /// A place where time passes, the process dies, or the machine sleeps.
+    pub async fn step(&self) {
+        let pause = {
+            let mut state = self.state();
+            state.steps += 1;
+            let steps = Some(state.steps);
+            if state.life.crash_at == steps {
+                state.crashed = true;
+                self.crash.notify_one();
+            }
+            if state.life.stop_at == steps {
+                self.stop.notify_one();
+            }
+            if state.crashed { None } else { Some(state.pause()) }
+        };
+        match pause {
+            None => std::future::pending().await,
+            Some(Duration::ZERO) => tokio::task::yield_now().await,
+            Some(pause) => tokio::time::sleep(pause).await,
+        }
+        if self.state().crashed {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Fails now and then, with an error of any kind, but mostly one that passes.
+    pub fn fault(&self, what: &str) -> Result<()> {
+        let mut state = self.state();
+        let Some(rate) = state.life.faults else { return Ok(()) };
+        if !state.dice.one_in(rate) {
+            return Ok(());
+        }
+        let message = format!("injected: {what}");
+        Err(match state.dice.below(40) {
+            0 => Error::fatal(message),
+            1 => Error::config(message),
+            2 => Error::position_lost(message),
+            _ => Error::transient(message),
+        })
+    }
+
+    /// Whether something rare happens now; never in a life without faults.
+    pub fn rarely(&self) -> bool {
+        let mut state = self.state();
+        state.life.faults.is_some() && state.dice.one_in(20)
+    }
+
+    pub fn now(&self) -> Duration {
+        self.state().now()
+    }
+}
+
+impl State {
+    pub fn now(&self) -> Duration {
+        self.time + self.started.map_or(Duration::ZERO, |started| started.elapsed())
+    }
+
+    fn pause(&mut self) -> Duration {
+        let slow = if self.life.slow { 4 } else { 40 };
+        match self.dice.below(slow) {
+            0 => Duration::from_millis(self.dice.below(1_500)),
+            1 | 2 => Duration::from_millis(self.dice.below(20)),
+            3 => {
+                // The machine sleeps: its clock goes on, and no timer does.
+                self.time += Duration::from_secs(self.dice.below(3));
+                Duration::ZERO
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    pub fn dice(&mut self) -> &mut Dice {
+        &mut self.dice
+    }
+
+    pub fn violate(&mut self, invariant: u8, what: impl Into<String>) {
+        self.violations.push(format!("invariant {invariant}: {}", what.into()));
+    }
+
+    pub fn check(&mut self, holds: bool, invariant: u8, what: impl FnOnce() -> String) {
+        if !holds {
+            self.violate(invariant, what());
+        }
+    }
+
+    pub fn process(&mut self, id: usize) -> &mut Process {
+        self.processes.entry(id).or_default()
+    }
+}
