@@ -2,10 +2,11 @@
 
 use super::*;
 
-/// What one sequence runs on. Each has its own limits, which are left out on purpose:
-/// temp triggers, and with recursive_triggers off a BEFORE trigger that is older than ours and
-/// writes to the same table (it fires after our staging). Explicit rowids in a table that has a
-/// key of its own are staged only where its rows are staged anyway.
+/// What one sequence runs on. The known limits are left out on purpose:
+/// temp triggers; with recursive_triggers off, a BEFORE trigger that is older than ours and writes
+/// to the same table (it fires after our staging); with recursive_triggers on, a DELETE trigger
+/// that inserts into the same table (it fires in the middle of a REPLACE, after our staging).
+/// Explicit rowids in a table that has a key of its own, and keys that are NULL.
 struct Table {
     create: &'static str,
     columns: &'static [&'static str],
@@ -69,9 +70,10 @@ const BEFORE_TRIGGERS: &[&str] = &[
 #[test]
 fn the_replayed_log_is_the_table_whatever_is_written() {
     let sequences = std::env::var("FUZZ_SEQUENCES").map_or(350, |text| text.parse().unwrap());
-    for seed in 0..sequences {
-        Sequence::new(seed).run();
-    }
+    let failed: Vec<u64> = (0..sequences)
+        .filter(|&seed| std::panic::catch_unwind(|| Sequence::new(seed).run()).is_err())
+        .collect();
+    assert!(failed.is_empty(), "{} sequences failed: {failed:?}", failed.len());
 }
 
 struct Sequence {
@@ -92,8 +94,10 @@ impl Sequence {
         let replace = if exact { Replace::Exact } else { Replace::Auto };
         let mut older = String::new();
         let mut newer = String::new();
+        let recursive = if random.below(2) == 0 { "ON" } else { "OFF" };
         for (number, text) in AFTER_TRIGGERS.iter().enumerate() {
-            if random.below(4) == 0 {
+            let is_limit = recursive == "ON" && text.starts_with("AFTER DELETE");
+            if random.below(4) == 0 && !is_limit {
                 let place = if random.below(2) == 0 { &mut older } else { &mut newer };
                 place.push_str(&application_trigger(table, number, text, &mut random));
             }
@@ -106,7 +110,6 @@ impl Sequence {
         let schema = format!("{};{older}", table.create);
         let mut scene = Scene::with(&schema, Tables::all(), replace);
         scene.run(&newer);
-        let recursive = if random.below(2) == 0 { "ON" } else { "OFF" };
         scene.run(&format!("PRAGMA recursive_triggers = {recursive}"));
         scene.sync();
         let replica = Replica { lenient: table.lenient && !exact, ..Replica::default() };
