@@ -131,6 +131,7 @@ async fn resumed(
 
 async fn redelivery_is_identical(case: SourceCase) -> Verdict {
     let world = case.world().await?;
+    begun(&world).await?;
     let source = world.open().await?;
     let mut first = world.begin(&*source).await?;
     first.until("every partition to catch up", Reading::is_caught_up).await?;
