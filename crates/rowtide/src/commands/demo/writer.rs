@@ -57,7 +57,11 @@ pub(super) fn write(path: &Path, runs: &Receiver<()>) -> Result<Ending> {
         }
         execute(&connection, statement)?;
     }
-    Ok(Ending::Done)
+    // Time to see the last of them arrive.
+    match runs.recv_timeout(PACE) {
+        Err(RecvTimeoutError::Timeout) => Ok(Ending::Done),
+        _ => Ok(Ending::Interrupted),
+    }
 }
 
 /// Runs one more statement, while no pipeline runs.
