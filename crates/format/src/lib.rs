@@ -6,12 +6,12 @@
 //!
 //! A mark or a truncate that a format has no form for is left out.
 
-mod debezium;
+pub mod debezium;
 mod encoder;
-mod json;
+pub mod json;
 mod plans;
 mod settings;
-mod sqlite_cdc;
+pub mod sqlite_cdc;
 mod text;
 
 pub use encoder::{Encoder, Message, Messages};

@@ -89,6 +89,7 @@ fn failure(path: &Path, error: io::Error) -> Error {
     let message = format!("failed to lock `{}`", path.display());
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::transient(message),
+        io::ErrorKind::NotFound => Error::fatal(message).help("make the directory first"),
         io::ErrorKind::Unsupported => {
             Error::fatal(message).help("use a file system that has locks, such as a local disk")
         }

@@ -107,3 +107,32 @@ impl Config for FileCheckpointConfig {
         Ok(vec![statement])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rowtide_core::{ErrorKind, registry, settings::Settings};
+    use serde_json::json;
+
+    #[track_caller]
+    fn check_error(settings: serde_json::Value, key: &str) {
+        let error = registry::sink("file", &Settings::from(settings)).err().unwrap();
+        assert_eq!((error.kind(), error.setting()), (&ErrorKind::Config, Some(key)), "{error}");
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_by_their_key() {
+        check_error(json!({}), "path");
+        check_error(json!({"path": "out/.."}), "path");
+        check_error(json!({"path": "a", "rotate_bytes": 0}), "rotate_bytes");
+        check_error(json!({"path": "a", "rotate_every": "0s"}), "rotate_every");
+        check_error(json!({"path": "a", "compress": "gzip"}), "compress");
+        check_error(json!({"path": "a", "rotate_bytes": "1KiB", "compress": "gzp"}), "compress");
+        check_error(json!({"path": "a", "format": {"type": "json", "x": 1}}), "format.x");
+        #[cfg(not(feature = "zstd"))]
+        check_error(json!({"path": "a", "rotate_bytes": "1KiB", "compress": "zstd"}), "compress");
+        let settings = json!({"path": "a", "rotate_every": "1h", "compress": "gzip"});
+        assert!(registry::sink("file", &Settings::from(settings)).is_ok());
+        let error = registry::checkpoint("file", &Settings::from(json!({"path": ""})));
+        assert_eq!(error.err().unwrap().setting(), Some("path"));
+    }
+}

@@ -123,6 +123,34 @@ fn a_crash_during_compression_leaves_every_line_once() {
 }
 
 #[test]
+fn a_crash_during_rotation_leaves_every_line_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open_at(directory.path(), rotation(100, None));
+    journal.append(b"a\n").unwrap();
+    journal.flush().unwrap();
+    // The file has its other name, and the next one is not there yet.
+    fs::rename(&journal.names.active, journal.names.next(Timestamp::now()).unwrap()).unwrap();
+    drop(journal);
+    let mut journal = open_at(directory.path(), rotation(100, None));
+    journal.append(b"b\n").unwrap();
+    journal.flush().unwrap();
+    assert_eq!(lines(directory.path()), ["a", "b"]);
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn zstd_gives_back_what_it_took() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x");
+    let text = b"a line\n".repeat(100_000);
+    fs::write(&path, &text).unwrap();
+    Compression::Zstd.compress(&path).unwrap();
+    assert!(!path.exists());
+    let compressed = File::open(directory.path().join("x.zst")).unwrap();
+    assert_eq!(zstd::decode_all(compressed).unwrap(), text);
+}
+
+#[test]
 fn a_second_handle_is_refused_and_told_who_writes() {
     let directory = tempfile::tempdir().unwrap();
     let journal = open_at(directory.path(), Rotation::default());
