@@ -99,6 +99,7 @@ impl<'a> DeliveryLoop<'a> {
                 self.deliver().await?;
                 continue;
             }
+            self.restart_readers();
             let due = self.next_due();
             tokio::select! {
                 biased;
@@ -108,9 +109,7 @@ impl<'a> DeliveryLoop<'a> {
                     return Ok(Outcome::Stopped);
                 }
                 message = self.inbox.receive() => self.accept(message).await?,
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    self.restart_readers();
-                }
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
         }
     }
@@ -292,6 +291,9 @@ impl<'a> DeliveryLoop<'a> {
     }
 
     fn restart_readers(&mut self) {
+        if self.readers.next_due().is_none() {
+            return;
+        }
         while let Some(partition) = self.readers.take_due(Instant::now()) {
             self.start_reader(&partition);
         }

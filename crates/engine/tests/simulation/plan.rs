@@ -70,7 +70,7 @@ impl Plan {
             save_every_ms: dice.pick(&[0, 0, 50, 2_000]),
         };
         let mut leaves: Vec<String> = (0..1 + dice.below(2)).map(|_| plan.add(vec![])).collect();
-        for _ in 0..dice.below(4) {
+        for _ in 0..dice.below(6) {
             let parent = leaves.swap_remove(dice.below(leaves.len() as u64) as usize);
             if dice.one_in(2) && !leaves.is_empty() {
                 let other = leaves.swap_remove(dice.below(leaves.len() as u64) as usize);
@@ -98,7 +98,7 @@ impl Plan {
     fn fill(&mut self, dice: &mut Dice) {
         for planned in self.partitions.values_mut() {
             let mut number = 0;
-            for _ in 0..1 + dice.below(6) {
+            for _ in 0..dice.below(8) {
                 planned.log.push(Entry::new(dice, &mut number));
             }
             planned.ends = !self.endless || !planned.children.is_empty();
@@ -137,6 +137,15 @@ impl Planned {
             _ => 0,
         };
         self.log.iter().take(index).map(rows).sum()
+    }
+
+    /// Whether a position follows right after the rows that begin with row `number`.
+    pub fn has_position(&self, number: usize) -> bool {
+        let begins = |entry: &Entry| match entry {
+            Entry::Rows { rows, with_position } => *with_position && rows[0].number == number,
+            _ => false,
+        };
+        self.log.iter().any(begins)
     }
 
     /// The children announced before the entry at `index`.

@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
@@ -28,6 +28,8 @@ struct Downstream {
     opener: Opener,
     accepted: Vec<(String, Row)>,
     arrived: usize,
+    /// The rows that an accepted position covers: no reader may bring them again.
+    covered: BTreeMap<String, usize>,
 }
 
 struct Store(Opener);
@@ -68,7 +70,12 @@ opens!(dyn Source, |opener| {
 opens!(dyn Sink, |opener| {
     opener.call("sink open").await?;
     opener.world.state().process(opener.process).unflushed = 0;
-    Ok(Box::new(Downstream { opener: opener.clone(), accepted: vec![], arrived: 0 }))
+    Ok(Box::new(Downstream {
+        opener: opener.clone(),
+        accepted: vec![],
+        arrived: 0,
+        covered: BTreeMap::new(),
+    }))
 });
 
 opens!(dyn CheckpointStore, |opener| {
@@ -77,14 +84,15 @@ opens!(dyn CheckpointStore, |opener| {
 });
 
 impl Opener {
+    /// One half of a call: before its work, or after it, when the answer may be lost.
     async fn call(&self, what: &str) -> Result<()> {
         self.world.step().await;
         self.world.fault(what)
     }
 
-    /// A call whose answer may be lost after it has done its work.
-    async fn answer(&self, what: &str) -> Result<()> {
-        self.call(what).await
+    async fn sink_call(&self, what: &str) -> Result<()> {
+        self.world.sink_step().await;
+        self.world.fault(what)
     }
 
     fn record(&self, checked: std::result::Result<(), (u8, String)>) {
@@ -134,7 +142,7 @@ impl Source for Upstream {
         self.0.call("acknowledge").await.map_err(fails)?;
         let checked = self.0.world.state().durable.acknowledge(positions);
         self.0.record(checked);
-        self.0.answer("acknowledge, answered").await.map_err(fails)
+        self.0.call("acknowledge, answered").await.map_err(fails)
     }
 }
 
@@ -258,24 +266,26 @@ fn largest(plan: &crate::plan::Plan, id: &str) -> usize {
 #[async_trait]
 impl Sink for Downstream {
     async fn write(&mut self, changes: &[Change]) -> Result<()> {
-        self.opener.call("write").await?;
-        self.accepted.extend(changes.iter().map(row));
+        self.opener.sink_call("write").await?;
+        let rows: Vec<_> = changes.iter().map(row).collect();
+        self.check_is_new(&rows);
+        self.accepted.extend(rows);
         self.opener.world.state().process(self.opener.process).unflushed = self.accepted.len();
         if self.opener.world.rarely() {
             self.arrive(self.accepted.len());
         }
-        self.opener.answer("write, answered").await
+        self.opener.sink_call("write, answered").await
     }
 
     async fn flush(&mut self) -> Result<()> {
         self.check_proof();
         let part = self.opener.world.state().dice().below(self.accepted.len() as u64 + 1);
-        if let Err(error) = self.opener.call("flush").await {
+        if let Err(error) = self.opener.sink_call("flush").await {
             self.arrive(part as usize);
             return Err(error);
         }
         self.arrive(self.accepted.len());
-        self.opener.answer("flush, answered").await?;
+        self.opener.sink_call("flush, answered").await?;
         let accepted = std::mem::take(&mut self.accepted);
         self.arrived = 0;
         let bytes: usize = accepted.iter().map(|(id, row)| change(id, row).bytes()).sum();
@@ -302,6 +312,18 @@ impl Downstream {
             }
         }
         self.arrived = self.arrived.max(count);
+    }
+
+    /// A reader resumes from the last accepted position, so in one session none covers a row twice.
+    fn check_is_new(&mut self, rows: &[(String, Row)]) {
+        let [(id, first), ..] = rows else { return };
+        let covered = self.covered.entry(id.clone()).or_default();
+        let mut state = self.opener.world.state();
+        let is_new = first.number >= *covered;
+        state.check(is_new, 7, || format!("row {} of {id} after row {covered}", first.number));
+        if state.plan.partitions[id].has_position(first.number) {
+            *covered = first.number + rows.len();
+        }
     }
 
     fn check_proof(&self) {
@@ -332,7 +354,7 @@ impl CheckpointStore for Store {
             state.check(!again, 10, || "claimed again what may have been lost".into());
             epoch
         };
-        self.0.answer("claim, answered").await?;
+        self.0.call("claim, answered").await?;
         self.0.note_proof();
         self.0.world.state().process(self.0.process).claimed = true;
         Ok(Claim { pipeline: pipeline.to_owned(), epoch, owner: owner.clone() })
@@ -341,7 +363,7 @@ impl CheckpointStore for Store {
     async fn save(&self, claim: &Claim, update: &CheckpointUpdate) -> Result<()> {
         self.0.call("save").await?;
         self.save_now(claim, update)?;
-        self.0.answer("save, answered").await?;
+        self.0.call("save, answered").await?;
         self.0.note_proof();
         Ok(())
     }

@@ -106,6 +106,17 @@ impl World {
 
     /// A place where time passes, the process dies, or the machine sleeps.
     pub async fn step(&self) {
+        self.step_of(40).await;
+    }
+
+    /// A step of the sink, which is the slow one in some lives: then much is read ahead.
+    pub async fn sink_step(&self) {
+        let slow = self.state().life.slow;
+        self.step_of(if slow { 2 } else { 40 }).await;
+    }
+
+    /// Takes long once in `rarity` times.
+    async fn step_of(&self, rarity: u64) {
         let pause = {
             let mut state = self.state();
             state.steps += 1;
@@ -117,7 +128,7 @@ impl World {
             if state.life.stop_at == steps {
                 self.stop.notify_one();
             }
-            if state.crashed { None } else { Some(state.pause()) }
+            if state.crashed { None } else { Some(state.pause(rarity)) }
         };
         match pause {
             None => std::future::pending().await,
@@ -161,9 +172,8 @@ impl State {
         self.time + self.started.map_or(Duration::ZERO, |started| started.elapsed())
     }
 
-    fn pause(&mut self) -> Duration {
-        let slow = if self.life.slow { 4 } else { 40 };
-        match self.dice.below(slow) {
+    fn pause(&mut self, rarity: u64) -> Duration {
+        match self.dice.below(rarity) {
             0 => Duration::from_millis(self.dice.below(1_500)),
             1 | 2 => Duration::from_millis(self.dice.below(20)),
             3 => {
