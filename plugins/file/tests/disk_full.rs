@@ -96,6 +96,7 @@ fn check_sink(directory: &Path) {
 
     let error = deliver(sink.as_mut(), &changes(100..400)).unwrap_err();
     assert!(error.is_transient(), "{error}");
+    assert!(error.remedy().unwrap().contains("make room"), "{error}");
     drop(sink);
     for _ in 0..3 {
         let again = open(&path).and_then(|mut sink| deliver(sink.as_mut(), &changes(100..400)));
