@@ -93,7 +93,7 @@ impl Simulation {
             crash_at: (!stops).then_some(ends),
             stop_at: stops.then_some(ends),
             faults: dice.pick(&[None, Some(30), Some(100)]),
-            slow: dice.one_in(3),
+            slow: dice.one_in(2),
         }
     }
 

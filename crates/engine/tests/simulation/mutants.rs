@@ -4,7 +4,7 @@ use rowtide_engine::simulation::Mutant;
 
 use crate::{harness::simulate, silence_injected_panics};
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 300;
 
 /// Asserts that some seed catches `mutant`, and that the engine as it is passes that same seed.
 fn is_caught(mutant: Mutant) {

@@ -64,7 +64,7 @@ impl Plan {
         let mut plan = Self {
             partitions: BTreeMap::new(),
             endless: dice.one_in(2),
-            bytes_max: dice.pick(&[1, 1_500, 4_000, 1 << 20]),
+            bytes_max: dice.pick(&[1, 4_000, 1 << 20, 1 << 20]),
             flush_after: dice.pick(&[1, 3, 10_000]),
             flush_every_ms: dice.pick(&[5, 100, 1_000]),
             save_every_ms: dice.pick(&[0, 0, 50, 2_000]),
