@@ -2,6 +2,7 @@
 
 mod case;
 mod delivery;
+mod line;
 mod trouble;
 mod values;
 
