@@ -86,8 +86,10 @@ struct Reader<'a> {
     bytes: usize,
     rows: usize,
     layout: Option<Arc<Layout>>,
-    /// The first image of an update, whose second follows.
+    /// The first image of an update, whose second follows; the batch is not full between them.
     before: Option<Row>,
+    /// The row being taken, and when it was logged.
+    id: i64,
     at: (f64, Option<Timestamp>),
 }
 
@@ -95,7 +97,7 @@ impl<'a> Reader<'a> {
     fn new(layouts: &'a mut Layouts, span: Span) -> Self {
         let batch = LogBatch { changes: Vec::new(), last: span.after, captured: None };
         let at = (f64::NAN, None);
-        Self { layouts, span, batch, bytes: 0, rows: 0, layout: None, before: None, at }
+        Self { layouts, span, batch, bytes: 0, rows: 0, layout: None, before: None, id: 0, at }
     }
 
     fn is_full(&self) -> bool {
@@ -113,7 +115,6 @@ impl<'a> Reader<'a> {
             Err(error) if is_missing(&error) => return Err(no_log(self.layouts.names())),
             Err(error) => return Err(doing(error)),
         };
-        // An image that stands alone at the end of a run is read again with its other half.
         let mut rows = statement.query([self.batch.last, self.span.up_to]).map_err(doing)?;
         while let Some(row) = rows.next().map_err(doing)? {
             let id = row.get(0).map_err(doing)?;
@@ -151,13 +152,17 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         if operation == operation::CAPTURED {
-            let reason: Cow<'_, str> = row.get::<_, String>(FIXED).map_err(doing)?.into();
+            let reason: String = row.get(FIXED).map_err(doing)?;
             let reason = if reason == FIRST { Reason::First } else { Reason::Again };
             let empty = row.get(FIXED + 1).map_err(doing)?;
             self.batch.captured = Some(Captured { id, layout, reason, empty });
             return Ok(());
         }
         let at = row.get(3).map_err(doing)?;
+        if self.at.0 != at {
+            self.at = (at, committed_at(at));
+        }
+        self.id = id;
         let image = image(row, FIXED, layout.table.columns.len()).map_err(doing)?;
         if self.before.is_some() && operation != operation::UPDATE_AFTER {
             return Err(unknown(id));
@@ -166,12 +171,12 @@ impl<'a> Reader<'a> {
             operation::UPDATE_BEFORE => self.before = Some(image),
             operation::UPDATE_AFTER => {
                 let before = self.before.take().ok_or_else(|| unknown(id))?;
-                self.update(id, at, (before, image), layout);
+                self.update((before, image), layout);
             }
-            operation::INSERT => self.push(id, at, Operation::Insert, (None, Some(image)), layout),
-            operation::DELETE => self.push(id, at, Operation::Delete, (Some(image), None), layout),
+            operation::INSERT => self.push(Operation::Insert, (None, Some(image)), layout),
+            operation::DELETE => self.push(Operation::Delete, (Some(image), None), layout),
             operation::REFRESHED => {
-                self.push(id, at, Operation::Update, (None, Some(image)), layout);
+                self.push(Operation::Update, (None, Some(image)), layout);
             }
             _ => return Err(unknown(id)),
         }
@@ -179,13 +184,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A change of the key is a delete of the old one and an insert of the new one.
-    fn update(&mut self, id: i64, at: f64, images: (Row, Row), layout: Arc<Layout>) {
+    fn update(&mut self, images: (Row, Row), layout: Arc<Layout>) {
         let (before, after) = images;
         if layout.key.iter().all(|&index| is_same(&before[index], &after[index])) {
-            return self.push(id, at, Operation::Update, (Some(before), Some(after)), layout);
+            return self.push(Operation::Update, (Some(before), Some(after)), layout);
         }
-        self.push(id, at, Operation::Delete, (Some(before), None), Arc::clone(&layout));
-        self.push(id, at, Operation::Insert, (None, Some(after)), layout);
+        self.push(Operation::Delete, (Some(before), None), Arc::clone(&layout));
+        self.push(Operation::Insert, (None, Some(after)), layout);
         let first = self.batch.changes.len() - 2;
         for (minor, change) in (0..).zip(&mut self.batch.changes[first..]) {
             change.id = change.id.clone().minor(minor);
@@ -194,18 +199,13 @@ impl<'a> Reader<'a> {
 
     fn push(
         &mut self,
-        id: i64,
-        at: f64,
         operation: Operation,
         (before, after): (Option<Row>, Option<Row>),
         layout: Arc<Layout>,
     ) {
-        if self.at.0 != at {
-            self.at = (at, committed_at(at));
-        }
         let scope = Arc::clone(self.layouts.incarnation());
         let change = Change {
-            id: ChangeId::new(scope).major(id.unsigned_abs()),
+            id: ChangeId::new(scope).major(self.id.unsigned_abs()),
             table: Arc::clone(&layout.table),
             operation,
             before,

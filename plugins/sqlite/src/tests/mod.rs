@@ -1,5 +1,6 @@
 //! Tests of capture as a whole: an application writes, and the log is replayed.
 
+mod cost;
 mod ddl;
 mod fidelity;
 mod fuzz;
