@@ -120,7 +120,7 @@ fn run(shared: &Shared, pruning: &Pruning) {
     loop {
         let (news, is_last) = shared.wait(next);
         if let Some(acknowledged) = news {
-            match pruning.prune(acknowledged, is_last) {
+            match pruning.prune(acknowledged, shared) {
                 Ok(()) => shared.noted().registered = Some(acknowledged),
                 Err(error) => tracing::warn!(pipeline = pruning.pipeline, "not pruned: {error}"),
             }
@@ -136,16 +136,16 @@ fn run(shared: &Shared, pruning: &Pruning) {
 }
 
 impl Pruning {
-    fn prune(&self, acknowledged: Acknowledged, is_last: bool) -> Result<()> {
+    fn prune(&self, acknowledged: Acknowledged, shared: &Shared) -> Result<()> {
         let mut database = self.database.clone();
-        if is_last {
+        if shared.noted().is_stopped {
             database.busy_timeout = database.busy_timeout.min(LAST_WAIT);
         }
         let mut connection = database.connect()?;
         loop {
             let begun = Instant::now();
             let is_done = self.batch(&mut connection, acknowledged)?;
-            if is_done || is_last {
+            if is_done || shared.noted().is_stopped {
                 return Ok(());
             }
             // Nine tenths of the time are the application's.

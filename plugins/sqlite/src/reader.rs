@@ -292,6 +292,8 @@ impl Reader {
     /// From here on the table is captured, and what was written to it before may be missing.
     fn came_under_capture(&mut self, captured: &Captured) -> Result<()> {
         let name = captured.layout.definition.name.clone();
+        let Captured { id, reason, .. } = captured;
+        tracing::info!(table = name, id, ?reason, "a table came under capture");
         let is_added = !self.position.selection.matches(&name);
         if self.config.snapshot != Snapshot::Never {
             self.position.tables.insert(name, Progress::Pending { replaces: true });
@@ -349,9 +351,9 @@ impl Reader {
                 told = Instant::now();
             }
             match self.wake.wait(self.config.poll_every.duration()) {
-                Woken::ByStop => return Err(Halt::Ended),
-                Woken::ByWrite => self.look_closely(head)?,
-                Woken::ByTimer => self.check_file()?,
+                Woken::Stop => return Err(Halt::Ended),
+                Woken::Write => self.look_closely(head)?,
+                Woken::Timer => self.check_file()?,
             }
         }
     }
@@ -362,7 +364,7 @@ impl Reader {
             if data_version(&self.connection)? != head.data_version {
                 return Ok(());
             }
-            if self.wake.wait(pause) == Woken::ByStop {
+            if self.wake.wait(pause) == Woken::Stop {
                 return Err(Halt::Ended);
             }
         }

@@ -32,9 +32,9 @@ pub(crate) struct Stop {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
-    ByWrite,
-    ByTimer,
-    ByStop,
+    Write,
+    Timer,
+    Stop,
 }
 
 impl Wake {
@@ -55,10 +55,10 @@ impl Wake {
     pub(crate) fn wait(&self, at_most: Duration) -> Woken {
         let received = self.signals.recv_timeout(at_most);
         match received {
-            _ if self.is_stopped() => Woken::ByStop,
-            Ok(()) => Woken::ByWrite,
-            Err(RecvTimeoutError::Timeout) => Woken::ByTimer,
-            Err(RecvTimeoutError::Disconnected) => Woken::ByStop,
+            _ if self.is_stopped() => Woken::Stop,
+            Ok(()) => Woken::Write,
+            Err(RecvTimeoutError::Timeout) => Woken::Timer,
+            Err(RecvTimeoutError::Disconnected) => Woken::Stop,
         }
     }
 
@@ -138,9 +138,9 @@ mod tests {
         for mode in ["wal", "delete", "truncate", "persist"] {
             let (_folder, path, connection) = database(mode);
             let (wake, _stop) = Wake::new(&path);
-            while wake.wait(Duration::from_millis(50)) == Woken::ByWrite {}
+            while wake.wait(Duration::from_millis(50)) == Woken::Write {}
             connection.execute_batch("INSERT INTO t VALUES (1)").unwrap();
-            assert_eq!(wake.wait(LONG), Woken::ByWrite, "{mode}");
+            assert_eq!(wake.wait(LONG), Woken::Write, "{mode}");
         }
     }
 
@@ -148,17 +148,17 @@ mod tests {
     fn reading_and_other_files_do_not_wake() {
         let (folder, path, connection) = database("wal");
         let (wake, _stop) = Wake::new(&path);
-        while wake.wait(Duration::from_millis(50)) == Woken::ByWrite {}
+        while wake.wait(Duration::from_millis(50)) == Woken::Write {}
         connection.query_row("SELECT count(*) FROM t", [], |_| Ok(())).unwrap();
         std::fs::write(folder.path().join("other"), "x").unwrap();
-        assert_eq!(wake.wait(Duration::from_millis(100)), Woken::ByTimer);
+        assert_eq!(wake.wait(Duration::from_millis(100)), Woken::Timer);
     }
 
     #[test]
     fn dropping_the_stop_ends_the_wait() {
         let (_folder, path, _connection) = database("wal");
         let (wake, stop) = Wake::new(&path);
-        let waiting = std::thread::spawn(move || while wake.wait(LONG) != Woken::ByStop {});
+        let waiting = std::thread::spawn(move || while wake.wait(LONG) != Woken::Stop {});
         drop(stop);
         waiting.join().unwrap();
     }
