@@ -1,4 +1,5 @@
 //! A runner of one's own: a crate outside this workspace with its own plugin and a short `main`.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,

@@ -1,4 +1,5 @@
 //! What a user of the binary sees: errors, exit codes, signals, and what the commands print.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod commands;
 mod demo;

@@ -100,6 +100,22 @@ fn one_that_fails_stops_the_others() {
 }
 
 #[test]
+fn a_setting_that_turns_out_wrong_leads_to_its_line() {
+    let sandbox = Sandbox::with(
+        "name = \"s\"\n[source]\ntype = \"sqlite\"\npath = \"shop.db\"\ntables = [\"ordres\"]\n\
+         [sink]\ntype = \"stdout\"\n[checkpoint]\ntype = \"sqlite\"\npath = \"c.db\"\n",
+    );
+    let shop = rusqlite::Connection::open(sandbox.path().join("shop.db")).unwrap();
+    shop.execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY)").unwrap();
+    let output = sandbox.output(&["run", "p.toml"]);
+    let stderr = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("error: p.toml:5:1: "), "{stderr}");
+    assert!(stderr.contains("key: source.tables\n"), "{stderr}");
+    assert!(stderr.contains("orders"), "{stderr}");
+}
+
+#[test]
 fn a_pipeline_that_runs_already_is_refused() {
     let sandbox = Sandbox::with(&ticker("t"));
     let mut running = Running::start(sandbox.rowtide(&["run", "p.toml"]));

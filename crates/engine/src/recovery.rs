@@ -171,7 +171,7 @@ impl Recovery {
 
 /// Where a pipeline begins that has no checkpoint yet.
 async fn first_states(source: &dyn Source) -> Result<Vec<PartitionState>> {
-    let partitions = source.partitions().await?;
+    let partitions = source.partitions().await.map_err(|error| error.under("source"))?;
     if partitions.is_empty() {
         return Err(Error::config("the source has nothing to read")
             .help("check which tables it is told to read"));

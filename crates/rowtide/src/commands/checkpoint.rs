@@ -127,13 +127,11 @@ async fn forget(file: &PipelineFile, consent: Consent) -> Result<()> {
     store.save(&claim, &CheckpointUpdate { states: Vec::new(), forgotten }).await?;
     // Last: a source that has forgotten the pipeline may let go of what a checkpoint still needs,
     // while a source that remembers it refuses to start until this command has run again.
-    let forgotten = file.pipeline.source.forget(&context(file)).await;
-    forgotten.map_err(|error| error.under("source"))
+    file.pipeline.source.forget(&context(file)).await
 }
 
 async fn open(file: &PipelineFile) -> Result<Box<dyn CheckpointStore>> {
-    let store = file.pipeline.checkpoint.open(&context(file)).await;
-    store.map_err(|error| error.under("checkpoint"))
+    file.pipeline.checkpoint.open(&context(file)).await
 }
 
 async fn claim(store: &dyn CheckpointStore, pipeline: &str) -> Result<Claim> {

@@ -17,12 +17,9 @@ pub(crate) async fn setup(arguments: &SetupArguments) -> Result<(), Problems> {
     let context = context(&file);
     let PipelineFile { pipeline, origin } = file;
     let install = async || -> Result<Vec<String>> {
-        let store = pipeline.checkpoint.install(&context, options).await;
-        let mut statements = store.map_err(|error| error.under("checkpoint"))?;
-        let source = pipeline.source.install(&context, options).await;
-        statements.extend(source.map_err(|error| error.under("source"))?);
-        let sink = pipeline.sink.install(&context, options).await;
-        statements.extend(sink.map_err(|error| error.under("sink"))?);
+        let mut statements = pipeline.checkpoint.install(&context, options).await?;
+        statements.extend(pipeline.source.install(&context, options).await?);
+        statements.extend(pipeline.sink.install(&context, options).await?);
         Ok(statements)
     };
     let statements =
@@ -43,13 +40,10 @@ pub(crate) async fn teardown(arguments: &TeardownArguments) -> Result<(), Proble
     let context = context(&file);
     let PipelineFile { pipeline, origin } = file;
     let uninstall = async || -> Result<Vec<String>> {
-        let source = pipeline.source.uninstall(&context, options).await;
-        let mut statements = source.map_err(|error| error.under("source"))?;
+        let mut statements = pipeline.source.uninstall(&context, options).await?;
         if scope != UninstallScope::Triggers {
-            let sink = pipeline.sink.uninstall(&context, options).await;
-            statements.extend(sink.map_err(|error| error.under("sink"))?);
-            let store = pipeline.checkpoint.uninstall(&context, options).await;
-            statements.extend(store.map_err(|error| error.under("checkpoint"))?);
+            statements.extend(pipeline.sink.uninstall(&context, options).await?);
+            statements.extend(pipeline.checkpoint.uninstall(&context, options).await?);
         }
         Ok(statements)
     };

@@ -4,6 +4,7 @@ mod document;
 mod interpolation;
 mod origin;
 mod overlay;
+mod placed;
 mod problem;
 mod sections;
 

@@ -3,11 +3,13 @@
 
 use rowtide_core::{
     Error, Result,
+    plugin::Factory,
     registry::{self, Role},
     settings::{Settings, closest},
 };
 use rowtide_engine::{Delivery, Pipeline};
 
+use super::placed::Placed;
 use crate::plugins;
 
 const KEYS: [&str; 5] = ["name", "source", "sink", "checkpoint", "delivery"];
@@ -73,11 +75,13 @@ fn name(settings: &mut Settings) -> Result<String> {
         .help("use up to 100 of a-z, A-Z, 0-9, `-`, `_` and `.`, beginning with a letter or digit"))
 }
 
-fn plugin<F>(
+type Parse<O> = fn(&str, &Settings) -> Result<Box<dyn Factory<O>>>;
+
+fn plugin<O: ?Sized + 'static>(
     settings: &mut Settings,
     role: Role,
-    parse: fn(&str, &Settings) -> Result<F>,
-) -> Result<F> {
+    parse: Parse<O>,
+) -> Result<Box<dyn Factory<O>>> {
     let section = role.name();
     let Some(mut settings) = settings.remove(section) else {
         return Err(missing_section(role));
@@ -86,11 +90,12 @@ fn plugin<F>(
         plugins::require(role, &name)?;
         parse(&name, &settings)
     });
-    factory.map_err(|error| {
+    let factory = factory.map_err(|error| {
         // What a plugin says without a key is about all of its settings.
         let error = if error.setting().is_none() { error.key("") } else { error };
         error.under(section)
-    })
+    })?;
+    Ok(Box::new(Placed::new(factory, section)))
 }
 
 fn type_of(settings: &mut Settings, role: Role) -> Result<String> {
