@@ -17,9 +17,10 @@ impl Count {
         let line = line.trim();
         if let Some(target) = line.strip_prefix("Running ") {
             let file = target.split(" (").next().unwrap_or_default();
+            self.end();
             self.target = file.contains("tests/").then(|| file.to_owned());
         } else if line.starts_with("Doc-tests ") {
-            self.target = None;
+            self.end();
         } else if let Some(result) = line.strip_prefix("test result: ok. ") {
             let passed = number(result, "passed");
             self.passed += passed;
@@ -28,9 +29,15 @@ impl Count {
         }
     }
 
+    /// A file whose result was not printed counts as one without a test.
+    fn end(&mut self) {
+        self.empty.extend(self.target.take());
+    }
+
     /// # Errors
     /// Nothing ran, in all or of a file that is there to be run.
-    pub(crate) fn judge(&self) -> Result {
+    pub(crate) fn judge(&mut self) -> Result {
+        self.end();
         if self.passed == 0 {
             return Err("no test ran".into());
         }
@@ -66,7 +73,7 @@ mod tests {
 
     #[test]
     fn passed_and_ignored_tests_are_summed() {
-        let count = count(&[UNIT, RESULT, FILE, RESULT]);
+        let mut count = count(&[UNIT, RESULT, FILE, RESULT]);
         assert_eq!((count.passed, count.ignored), (6, 2));
         assert!(count.judge().is_ok());
     }
@@ -80,6 +87,12 @@ mod tests {
     fn a_test_file_without_a_test_that_ran_is_a_failure() {
         let error = count(&[UNIT, RESULT, FILE, NOTHING]).judge().unwrap_err();
         assert_eq!(error.to_string(), "no test ran of tests/conformance.rs");
+    }
+
+    #[test]
+    fn a_test_file_without_a_result_is_a_failure() {
+        assert!(count(&[UNIT, RESULT, FILE]).judge().is_err());
+        assert!(count(&[FILE, UNIT, RESULT]).judge().is_err());
     }
 
     #[test]

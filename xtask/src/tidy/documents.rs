@@ -12,6 +12,9 @@ const DOCUMENTS: [&str; 6] = [
     "CONTRIBUTING.md",
 ];
 
+/// What begins like this in a document is a path of the repository.
+const FOLDERS: [&str; 5] = ["config-examples/", "crates/", "docs/", "tests/", "xtask/"];
+
 pub(crate) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
     let mut problems = missing(workspace);
     let mut prose = String::new();
@@ -21,6 +24,7 @@ pub(crate) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
             problems.extend(decision(&path, &text));
         }
         problems.extend(broken_links(workspace, &path, &text));
+        problems.extend(absent_files(workspace, &path, &text));
         prose.push_str(&text);
     }
     for example in workspace.files("config-examples", "toml")? {
@@ -60,6 +64,16 @@ fn broken_links(workspace: &Workspace, path: &str, text: &str) -> Vec<String> {
     links(text).filter(leads_nowhere).map(|link| format!("{path}: no file at `{link}`")).collect()
 }
 
+/// Files of the repository that the text names and that are not there.
+fn absent_files(workspace: &Workspace, path: &str, text: &str) -> Vec<String> {
+    let is_of_a_path = |letter: char| letter.is_ascii_alphanumeric() || "/_-.".contains(letter);
+    let names = text.split(|letter| !is_of_a_path(letter)).map(|name| name.trim_end_matches('.'));
+    let is_absent = |name: &&str| {
+        FOLDERS.iter().any(|folder| name.starts_with(folder)) && !workspace.root.join(name).exists()
+    };
+    names.filter(is_absent).map(|name| format!("{path}: there is no `{name}`")).collect()
+}
+
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let outside_code = text.split("```").step_by(2);
     let after_bracket = outside_code.flat_map(|prose| prose.split("](").skip(1));
@@ -76,6 +90,14 @@ mod tests {
         assert!(decision("d.md", good).is_empty());
         let bad = good.replace("## Trade-off", "## Costs");
         assert_eq!(decision("d.md", &bad), ["d.md: no heading `## Trade-off`"]);
+    }
+
+    #[test]
+    fn a_named_file_that_is_not_there_is_a_problem() {
+        let workspace = Workspace::here().unwrap();
+        let check = |text: &str| absent_files(&workspace, "docs/x.md", text);
+        assert!(check("See `docs/style.md`, and other/tests/x.rs.").is_empty());
+        assert_eq!(check("`crates/none/a.rs`"), ["docs/x.md: there is no `crates/none/a.rs`"]);
     }
 
     #[test]
