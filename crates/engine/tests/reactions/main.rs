@@ -1,5 +1,6 @@
 //! How the engine reacts to one thing at a time, in virtual time.
 #![expect(unreachable_pub, reason = "the modules of a test are reached from here only")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod script;
 

@@ -3,12 +3,14 @@
 //! A seed decides everything. To repeat one: `SEED=17 cargo test -p rowtide-engine --test simulation`.
 
 #![expect(unreachable_pub, reason = "the modules of a test are reached from here only")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod durable;
 mod harness;
 mod mutants;
 mod plan;
 mod plugins;
+mod rivals;
 mod world;
 
 use harness::{Report, crash_at_every_step, simulate};

@@ -129,6 +129,15 @@ impl Entry {
     }
 }
 
+impl Entry {
+    fn children(&self) -> &[String] {
+        match self {
+            Entry::Children(children) => children,
+            _ => &[],
+        }
+    }
+}
+
 impl Planned {
     /// How many rows come before the entry at `index`.
     pub fn rows_before(&self, index: usize) -> usize {
@@ -150,10 +159,6 @@ impl Planned {
 
     /// The children announced before the entry at `index`.
     pub fn children_before(&self, index: usize) -> impl Iterator<Item = &String> {
-        let children = |entry| match entry {
-            &Entry::Children(ref children) => children.as_slice(),
-            _ => &[],
-        };
-        self.log.iter().take(index).flat_map(children)
+        self.log.iter().take(index).flat_map(Entry::children)
     }
 }
