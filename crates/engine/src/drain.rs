@@ -65,3 +65,53 @@ impl Drain {
         self.caught_up.contains(id) || self.exempt.contains(id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rowtide_core::{PartitionState, Position};
+
+    use super::*;
+
+    fn id(name: &str) -> PartitionId {
+        PartitionId::new(name)
+    }
+
+    fn child(name: &str, parent: &str) -> Partition {
+        Partition { parents: vec![id(parent)], ..Partition::new(name) }
+    }
+
+    #[test]
+    fn idle_counts_once_the_checkpoint_covers_it() {
+        let mut partitions = Partitions::new(vec![PartitionState::waiting(Partition::new("a"))]);
+        let mut drain = Drain::default();
+        partitions.accept(&id("a"), Position::from_text("1"));
+        drain.idle(&id("a"));
+        drain.settle(&partitions);
+        assert!(!drain.is_complete(&partitions) && drain.needs_only_a_save(&partitions));
+        partitions.saved(&partitions.update());
+        drain.settle(&partitions);
+        assert!(drain.is_complete(&partitions));
+        drain.recover();
+        partitions.accept(&id("a"), Position::from_text("2"));
+        assert!(drain.is_complete(&partitions), "whatever it yields later");
+    }
+
+    #[test]
+    fn only_children_announced_behind_idle_need_not_catch_up() {
+        let mut partitions = Partitions::new(vec![PartitionState::waiting(Partition::new("a"))]);
+        let mut drain = Drain::default();
+        for (children, complete) in [(child("late", "a"), true), (child("early", "a"), false)] {
+            if complete {
+                drain.idle(&id("a"));
+                drain.settle(&partitions);
+            } else {
+                drain = Drain::default();
+            }
+            drain.announce(&id("a"), std::slice::from_ref(&children));
+            partitions.announce(&id("a"), vec![children]).unwrap();
+            drain.idle(&id("a"));
+            drain.settle(&partitions);
+            assert_eq!(drain.is_complete(&partitions), complete);
+        }
+    }
+}

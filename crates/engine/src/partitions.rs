@@ -15,6 +15,8 @@ pub(crate) struct Partitions {
     moved: BTreeSet<PartitionId>,
     /// Children that were announced and are in no checkpoint yet.
     announced: BTreeSet<PartitionId>,
+    /// Whether the end of one of these is accepted and not saved.
+    have_unsaved_end: bool,
     /// Those that are not being read yet.
     unstarted: BTreeSet<PartitionId>,
 }
@@ -68,6 +70,7 @@ impl Partitions {
         let Some(known) = self.known.get_mut(id) else { return };
         known.accepted = Progress::Finished(known.accepted.position().cloned());
         self.moved.insert(id.clone());
+        self.have_unsaved_end = true;
     }
 
     /// Takes the children that a partition announces. One that is known already is left as it is.
@@ -145,6 +148,7 @@ impl Partitions {
 
     /// Notes that `update` is saved.
     pub(crate) fn saved(&mut self, update: &CheckpointUpdate) {
+        self.have_unsaved_end = false;
         for state in &update.states {
             let id = &state.partition.id;
             self.moved.remove(id);
@@ -160,10 +164,11 @@ impl Partitions {
     }
 
     /// Takes the partitions that may be read now and are not yet.
-    pub(crate) fn take_startable(&mut self) -> Vec<PartitionId> {
-        let startable: Vec<_> =
-            self.unstarted.iter().filter(|id| self.may_start(id)).cloned().collect();
-        self.unstarted.retain(|id| !startable.contains(id));
+    pub(crate) fn take_startable(&mut self) -> BTreeSet<PartitionId> {
+        let unstarted = std::mem::take(&mut self.unstarted);
+        let (startable, rest): (BTreeSet<_>, BTreeSet<_>) =
+            unstarted.into_iter().partition(|id| self.may_start(id));
+        self.unstarted = rest;
         startable
     }
 
@@ -224,9 +229,7 @@ impl Partitions {
 
     /// Whether the end of some partition is accepted and not saved.
     pub(crate) fn have_unsaved_end(&self) -> bool {
-        self.moved
-            .iter()
-            .any(|id| self.known.get(id).is_some_and(|known| known.accepted.is_finished()))
+        self.have_unsaved_end
     }
 
     /// Whether every partition has ended for good, and the checkpoint says so.
@@ -250,4 +253,88 @@ pub(crate) fn positions(update: &CheckpointUpdate) -> Vec<(PartitionId, Position
         Some((state.partition.id.clone(), position))
     };
     update.states.iter().filter_map(position).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(name: &str) -> PartitionId {
+        PartitionId::new(name)
+    }
+
+    fn child(name: &str, parents: &[&str]) -> Partition {
+        let mut partition = Partition::new(name);
+        partition.parents = parents.iter().map(|parent| id(parent)).collect();
+        partition
+    }
+
+    fn waiting(partitions: &[Partition]) -> Partitions {
+        Partitions::new(partitions.iter().cloned().map(PartitionState::waiting).collect())
+    }
+
+    fn save(partitions: &mut Partitions) -> CheckpointUpdate {
+        let update = partitions.update();
+        partitions.saved(&update);
+        update
+    }
+
+    #[test]
+    fn a_merge_starts_once_all_its_parents_are_saved_as_finished() {
+        let mut partitions = waiting(&[child("a", &[]), child("b", &[])]);
+        assert_eq!(partitions.take_startable(), [id("a"), id("b")].into());
+        partitions.announce(&id("a"), vec![child("c", &["a", "b"])]).unwrap();
+        partitions.finish(&id("a"));
+        save(&mut partitions);
+        partitions.finish(&id("b"));
+        assert!(partitions.take_startable().is_empty());
+        save(&mut partitions);
+        assert_eq!(partitions.take_startable(), [id("c")].into());
+    }
+
+    #[test]
+    fn a_parent_is_forgotten_in_the_save_in_which_its_last_child_has_started() {
+        let mut partitions = waiting(&[child("a", &[])]);
+        let children = vec![child("b", &["a"]), child("c", &["a"])];
+        partitions.announce(&id("a"), children).unwrap();
+        partitions.finish(&id("a"));
+        assert!(save(&mut partitions).forgotten.is_empty());
+        partitions.accept(&id("b"), Position::from_text("1"));
+        assert!(save(&mut partitions).forgotten.is_empty());
+        partitions.accept(&id("c"), Position::from_text("1"));
+        assert_eq!(save(&mut partitions).forgotten, [id("a")]);
+        partitions.finish(&id("b"));
+        partitions.finish(&id("c"));
+        assert!(save(&mut partitions).forgotten.is_empty(), "they have no children");
+        assert!(partitions.are_finished());
+    }
+
+    #[test]
+    fn a_child_announced_again_is_left_as_it_is() {
+        let mut partitions = waiting(&[child("a", &[]), child("b", &["a"])]);
+        partitions.accept(&id("b"), Position::from_text("1"));
+        save(&mut partitions);
+        partitions.announce(&id("a"), vec![child("b", &["a"])]).unwrap();
+        assert!(!partitions.have_moved());
+        assert_eq!(partitions.resumption(&id("b")).unwrap().1, Some(Position::from_text("1")));
+    }
+
+    #[test]
+    fn a_partition_with_a_saved_position_starts_whatever_became_of_its_parents() {
+        let progress = Progress::Delivered(Position::from_text("1"));
+        let state = PartitionState { partition: child("b", &["gone"]), progress };
+        assert_eq!(Partitions::new(vec![state]).take_startable(), [id("b")].into());
+    }
+
+    #[test]
+    fn a_position_that_returns_to_the_saved_place_is_no_news() {
+        let mut partitions = waiting(&[child("a", &[])]);
+        assert!(partitions.accept(&id("a"), Position::from_text("1")));
+        assert!(!partitions.accept(&id("a"), Position::from_text("1")));
+        save(&mut partitions);
+        assert!(!partitions.have_moved());
+        partitions.accept(&id("a"), Position::from_text("1"));
+        assert!(!partitions.have_moved());
+        assert_eq!(save(&mut partitions), CheckpointUpdate::default());
+    }
 }
