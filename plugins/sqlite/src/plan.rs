@@ -202,11 +202,16 @@ impl Planner<'_> {
             Standing::Whole(layout) => self.keep(definition, layout, renumbered),
             Standing::Behind(layout, trigger) => {
                 self.make_last(definition, layout, &trigger);
+                if !definition.is_keyless() {
+                    self.refresh(definition, layout, layout);
+                }
                 self.keep(definition, layout, renumbered);
             }
             Standing::Older(older) if !renumbered && self.is_provable(definition, older)? => {
                 let new = self.make_anew(definition, Some(older));
-                self.refresh(definition, older, new);
+                if self.has_new_columns(definition, older) {
+                    self.refresh(definition, older, new);
+                }
             }
             Standing::Older(layout) => {
                 let new = self.make_anew(definition, Some(layout));
@@ -289,7 +294,7 @@ impl Planner<'_> {
         }
         self.plan.warnings.push(format!(
             "table `{}`: trigger `{trigger}` was made after ours, which were made anew so that \
-             they still fire first; what it changed until now was logged before its cause",
+             they still fire first; until now what it wrote was logged before its cause",
             definition.name
         ));
     }
@@ -336,12 +341,14 @@ impl Planner<'_> {
         ));
     }
 
-    /// Logs the rows that were written after columns were added and before the triggers knew them.
+    fn has_new_columns(&self, definition: &Definition, older: i64) -> bool {
+        let recorded = self.schema.layouts[&older].definition.as_ref();
+        recorded.is_some_and(|recorded| recorded.columns.len() < definition.columns.len())
+    }
+
+    /// Logs, as they are now, the rows that were written since the schema was known to agree: under
+    /// triggers that did not know a new column yet, or that fired after another one.
     fn refresh(&mut self, definition: &Definition, older: i64, layout: i64) {
-        let known = self.schema.layouts[&older].definition.as_ref().map_or(0, |x| x.columns.len());
-        if known == definition.columns.len() {
-            return;
-        }
         let log = self.wish.names.log();
         let key = definition.table().key();
         let column = |index: usize| format!("v{index} AS k{index}");

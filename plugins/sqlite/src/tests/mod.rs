@@ -1,5 +1,6 @@
 //! Tests of capture as a whole: an application writes, and the log is replayed.
 
+mod concurrency;
 mod cost;
 mod ddl;
 mod fidelity;
