@@ -55,6 +55,8 @@ struct Noted {
 const ROWS_PER_BATCH: i64 = 2_000;
 /// Even where nothing is pruned, a pipeline that has acknowledged must be known as such.
 const WITHOUT_PRUNING: Duration = Duration::from_secs(10);
+/// How often a log is measured that nobody acknowledges.
+const BETWEEN_MEASURES: Duration = Duration::from_secs(60);
 /// How long the last transaction of all may wait for a lock.
 const LAST_WAIT: Duration = Duration::from_millis(250);
 
@@ -93,7 +95,8 @@ impl Shared {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for something to write down, and until `next`; a stop ends both.
+    /// Waits for something to write down, and until `next`; a stop ends both, and so does a long
+    /// time without news.
     fn wait(&self, next: Instant) -> (Option<Acknowledged>, bool) {
         let mut noted = self.noted();
         loop {
@@ -102,13 +105,13 @@ impl Shared {
             if noted.is_stopped || (news.is_some() && left.is_zero()) {
                 return (news, noted.is_stopped);
             }
-            noted = match news {
-                Some(_) => {
-                    let waited = self.changed.wait_timeout(noted, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.changed.wait(noted).unwrap_or_else(PoisonError::into_inner),
-            };
+            let left = if news.is_some() { left } else { BETWEEN_MEASURES };
+            let waited = self.changed.wait_timeout(noted, left);
+            let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            if news.is_none() && timeout.timed_out() {
+                return (None, false);
+            }
+            noted = guard;
         }
     }
 }
@@ -124,14 +127,12 @@ fn run(shared: &Shared, pruning: &Pruning) {
                 Ok(()) => shared.noted().registered = Some(acknowledged),
                 Err(error) => tracing::warn!(pipeline = pruning.pipeline, "not pruned: {error}"),
             }
-            if !is_last {
-                pruning.warn_of_growth(&mut warned);
-            }
+            next = Instant::now() + every;
         }
         if is_last {
             return;
         }
-        next = Instant::now() + every;
+        pruning.warn_of_growth(&mut warned);
     }
 }
 
@@ -244,5 +245,42 @@ impl Pruning {
             }
         }
         Ok(bytes as u64 / count.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_the_log_and_the_slowest_pipeline_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let names = Names::new("_r");
+        let connection = Connection::open(&path).unwrap();
+        let make = format!(
+            "CREATE TABLE {} (id INTEGER PRIMARY KEY, v0); {}; \
+             WITH RECURSIVE n(i) AS (SELECT 5 UNION ALL SELECT i + 1 FROM n LIMIT 1000) \
+             INSERT INTO {} SELECT i, zeroblob(500) FROM n",
+            names.log(),
+            registration::create_statement(&names),
+            names.log()
+        );
+        connection.execute_batch(&make).unwrap();
+        registration::register(&connection, &names, "slow", 5).unwrap();
+        registration::register(&connection, &names, "fast", 900).unwrap();
+        let pruning = Pruning {
+            database: Database { path, busy_timeout: Duration::from_secs(1) },
+            names,
+            pipeline: "fast".to_owned(),
+            every: None,
+            log_bytes_warn: ByteSize(400_000),
+        };
+        let (bytes, slowest) = pruning.growth().unwrap();
+        assert!((450_000..600_000).contains(&bytes), "{bytes}");
+        assert_eq!(slowest, "slow");
+        let mut warned = None;
+        pruning.warn_of_growth(&mut warned);
+        assert_eq!(warned, Some(bytes));
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     log::{self, Captured, Span},
     names::Names,
     position::{LogPosition, Progress, Selection},
+    registration,
     snapshot::{self, Chunk, Request},
     source::{data_version, schema_version, synced},
     wake::{Stop, Wake, Woken},
@@ -35,13 +36,17 @@ const EVENT_BYTES: usize = 256 << 10;
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Starts a thread that reads from `from` until the stream is dropped.
-pub(crate) fn start(config: SqliteConfig, from: Position) -> EventStream<'static> {
+pub(crate) fn start(
+    config: SqliteConfig,
+    pipeline: String,
+    from: Position,
+) -> EventStream<'static> {
     let (sender, receiver) = mpsc::channel(1);
     let (wake, stop) = Wake::new(&config.path);
     let failed = sender.clone();
     let run = move || {
-        let halted = Reader::open(config, &from, (sender.clone(), wake)).map(|mut it| it.run());
-        let halted = halted.unwrap_or_else(Halt::Failed);
+        let reader = Reader::open(config, &pipeline, &from, (sender.clone(), wake));
+        let halted = reader.map_or_else(Halt::Failed, |mut reader| reader.run());
         if let Halt::Failed(error) = halted {
             let _ = sender.blocking_send(Err(error));
         }
@@ -102,6 +107,7 @@ struct Head {
 impl Reader {
     fn open(
         config: SqliteConfig,
+        pipeline: &str,
         from: &Position,
         (sender, wake): (mpsc::Sender<Result<Event>>, Wake),
     ) -> Result<Self> {
@@ -114,6 +120,7 @@ impl Reader {
             return Err(lost("the log is not the one that the position was read from"));
         }
         verify(&connection, &names, &position)?;
+        registration::resume(&connection, &names, pipeline, position.id)?;
         let mut capture = config.capture();
         let synced = synced(&config, &mut capture, &mut connection)?;
         let end = log::last(&connection, &names)?.unwrap_or(position.id);
@@ -346,6 +353,7 @@ impl Reader {
             if data_version(&self.connection)? != head.data_version {
                 return Ok(());
             }
+            self.check_file()?;
             if told.elapsed() >= HEARTBEAT {
                 self.idle(time)?;
                 told = Instant::now();
@@ -353,7 +361,7 @@ impl Reader {
             match self.wake.wait(self.config.poll_every.duration()) {
                 Woken::Stop => return Err(Halt::Ended),
                 Woken::Write => self.look_closely(head)?,
-                Woken::Timer => self.check_file()?,
+                Woken::Timer => {}
             }
         }
     }

@@ -63,6 +63,28 @@ pub(crate) fn register(
     Ok(())
 }
 
+/// Makes sure that `pipeline`, which goes on after the row `id`, keeps others from pruning what it
+/// needs: a teardown took it out, or it had ended. Writes only then.
+pub(crate) fn resume(
+    connection: &Connection,
+    names: &Names,
+    pipeline: &str,
+    id: i64,
+) -> Result<()> {
+    let table = names.pipeline();
+    let doing = |error| failure(format!("failed to register pipeline `{pipeline}`"), error);
+    let select = format!("SELECT NOT finished FROM {table} WHERE name = ?");
+    let is_active: Option<bool> =
+        connection.query_row(&select, [pipeline], |row| row.get(0)).optional().map_err(doing)?;
+    if is_active == Some(true) {
+        return Ok(());
+    }
+    let insert =
+        format!("INSERT OR REPLACE INTO {table} (name, started, acknowledged) VALUES (?1, ?2, ?2)");
+    connection.execute(&insert, params![pipeline, id]).map_err(doing)?;
+    Ok(())
+}
+
 /// Removes the pipeline, so that it can start from nothing.
 pub(crate) fn forget(connection: &Connection, names: &Names, pipeline: &str) -> Result<()> {
     let table = names.pipeline();
@@ -161,6 +183,18 @@ mod tests {
         expect("a", 8);
         acknowledge(&connection, &names, "a", Acknowledged { id: 8, is_finished: true }).unwrap();
         expect("b", 9);
+    }
+
+    #[test]
+    fn a_pipeline_that_goes_on_is_registered_again() {
+        let (connection, names) = table();
+        resume(&connection, &names, "p", 7).unwrap();
+        assert_eq!(slowest(&connection, &names).unwrap().unwrap().id, 7);
+        resume(&connection, &names, "p", 9).unwrap();
+        assert_eq!(slowest(&connection, &names).unwrap().unwrap().id, 7);
+        acknowledge(&connection, &names, "p", Acknowledged { id: 8, is_finished: true }).unwrap();
+        resume(&connection, &names, "p", 8).unwrap();
+        assert_eq!(slowest(&connection, &names).unwrap().unwrap().id, 8);
     }
 
     #[test]

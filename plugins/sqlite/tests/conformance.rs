@@ -246,8 +246,11 @@ struct File {
     path: PathBuf,
     _folder: tempfile::TempDir,
     /// What was stored when it was asked for, a table after the other.
-    rows: Mutex<Vec<(&'static str, Vec<Vec<u8>>)>>,
+    rows: Mutex<Vec<StoredRow>>,
 }
+
+/// The table of a row, and its fields.
+type StoredRow = (&'static str, Vec<Vec<u8>>);
 
 #[async_trait]
 impl Storage for File {
@@ -290,12 +293,7 @@ fn fields(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Vec<Vec<
     rows.collect()
 }
 
-fn replace(
-    path: &Path,
-    rows: Vec<(&'static str, Vec<Vec<u8>>)>,
-    piece: usize,
-    bytes: &[u8],
-) -> rusqlite::Result<()> {
+fn replace(path: &Path, rows: Vec<StoredRow>, piece: usize, bytes: &[u8]) -> rusqlite::Result<()> {
     let mut connection = Connection::open(path)?;
     connection.pragma_update(None, "synchronous", "off")?;
     let transaction = connection.transaction()?;

@@ -1,5 +1,7 @@
 //! What is lost is said, and what only has to be waited for is waited for.
 
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
+
 mod support;
 
 use std::{fs, time::Duration};

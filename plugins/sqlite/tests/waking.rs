@@ -1,5 +1,7 @@
 //! How soon a commit is yielded, and what waiting costs. Run with `--ignored --nocapture`.
 
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
+
 mod support;
 
 use std::{
