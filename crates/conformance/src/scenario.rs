@@ -99,6 +99,11 @@ pub(crate) async fn within<T>(
     }
 }
 
+/// Lets others go on before a condition is asked again that nothing announces.
+pub(crate) async fn ask_again() {
+    tokio::time::sleep(Duration::from_millis(2)).await;
+}
+
 /// Fails the scenario unless the condition holds.
 macro_rules! ensure {
     ($condition:expr, $($message:tt)+) => {

@@ -80,7 +80,7 @@ async fn a_second_owner_is_told_of_the_first(case: CheckpointCase) -> Verdict {
     let claim = first.claim(PIPELINE, &owner("first")).await??;
     let second = world.open(PIPELINE).await?;
     match second.claim(PIPELINE, &owner("second")).await? {
-        Ok(_) => must_be_lost(first.save(&claim, &update(&[])).await?, "an empty save"),
+        Ok(_) => must_be_lost(first.save(&claim, &update(&[delivered("a", 1)])).await?, "a save"),
         Err(error) => {
             let named = error.to_string().contains("first");
             ensure!(*error.kind() == ErrorKind::Fatal, "refused as {:?}: {error}", error.kind());

@@ -18,7 +18,7 @@ use crate::{
 };
 
 const PARTITIONS: u64 = 20;
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 10;
 
 pub(crate) fn scenarios() -> Vec<Scenario<CheckpointCase>> {
     vec![scenario!(

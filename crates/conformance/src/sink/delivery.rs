@@ -54,14 +54,14 @@ pub(super) fn must_hold(found: &[Delivered], changes: &[Change]) -> Verdict {
 async fn what_is_flushed_is_durable(case: SinkCase) -> Verdict {
     let world = case.world().await?;
     let mut sink = world.open().await?;
-    for round in 0..3 {
+    for round in 0..6 {
         let changes = inserts(round * 10..round * 10 + 10);
         world.write(&mut *sink, &changes).await?;
         world.flush(&mut *sink).await?;
         must_hold(&world.delivered().await?, &changes)?;
     }
     drop(sink);
-    must_hold(&world.delivered().await?, &inserts(0..30))
+    must_hold(&world.delivered().await?, &inserts(0..60))
 }
 
 async fn keeps_the_order_of_each_key(case: SinkCase) -> Verdict {
@@ -75,7 +75,7 @@ async fn keeps_the_order_of_each_key(case: SinkCase) -> Verdict {
         .collect();
     for (index, batch) in changes.chunks(7).enumerate() {
         world.write(&mut *sink, batch).await?;
-        if index % 3 == 2 {
+        if index % 4 == 3 {
             world.flush(&mut *sink).await?;
         }
     }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Capability, Verdict,
-    scenario::{Scenario, ensure, scenario},
+    scenario::{Scenario, ask_again, ensure, scenario},
 };
 
 pub(crate) fn scenarios() -> Vec<Scenario<SinkCase>> {
@@ -91,7 +91,7 @@ async fn deliver_again(world: &World, changes: &[Change]) -> Verdict {
             if attempt(world, &mut *sink, changes).await? {
                 return Ok(());
             }
-            tokio::task::yield_now().await;
+            ask_again().await;
         }
     };
     world.within("the changes to be delivered again", again).await?
@@ -146,7 +146,7 @@ async fn back_pressure_is_bounded(case: SinkCase) -> Verdict {
         drop(sink);
         let released = async {
             while world.downstream.held().await? > held {
-                tokio::task::yield_now().await;
+                ask_again().await;
             }
             Ok::<_, rowtide_core::Error>(())
         };

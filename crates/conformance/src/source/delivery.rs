@@ -168,11 +168,13 @@ async fn tells_when_it_has_caught_up(case: SourceCase) -> Verdict {
         world.commit(&[insert(1, "one"), insert(2, "two"), insert(3, "three")]).await?;
     }
     let mut reading = Reading::new(&*source, partitions, world.patience);
-    let mut key = 100;
+    let mut number = 100;
     while !reading.is_caught_up() {
         if writes {
-            world.commit(&[insert(key, "and more")]).await?;
-            key += 1;
+            let more = if world.can(Operation::Update) { update } else { insert };
+            let key = if world.can(Operation::Update) { 1 } else { number };
+            world.commit(&[more(key, &number.to_string())]).await?;
+            number += 1;
         }
         world.within("the next event", reading.advance()).await??;
         let events = reading.events.len();

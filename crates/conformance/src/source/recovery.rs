@@ -1,4 +1,4 @@
-use rowtide_core::{Change, Operation, PartitionState};
+use rowtide_core::{Change, Event, PartitionId, PartitionState};
 
 use super::{
     SourceCase, Write,
@@ -7,8 +7,8 @@ use super::{
     reading::{Reading, changes},
 };
 use crate::{
-    Capability, Verdict,
-    scenario::{Scenario, ensure, scenario},
+    Capability, Failure, Verdict,
+    scenario::{Scenario, ask_again, ensure, scenario},
 };
 
 pub(crate) fn scenarios() -> Vec<Scenario<SourceCase>> {
@@ -57,7 +57,7 @@ async fn tell<'a>(world: &World, reading: &mut Reading<'a>) -> Verdict {
         vec![Write::Delete { key: 12 }, update(11, "AA")],
         vec![insert(14, "d")],
     ];
-    let mut expected = 0;
+    let mut expected = logged(reading).len();
     for writes in transactions {
         expected += writes.iter().filter(|write| world.can(write.operation())).count();
         world.commit(&writes).await?;
@@ -84,21 +84,41 @@ async fn resumes_after_every_position(case: SourceCase) -> Verdict {
     drop(source);
     ensure!(!checkpoints.is_empty(), "no position was yielded at all");
     for (index, (count, states)) in checkpoints.iter().enumerate() {
-        let before = changes(events[..*count].iter().map(|(_, event)| event));
-        let after = changes(events[*count..].iter().map(|(_, event)| event));
+        let rest = Rest { events: &events, count: *count };
         let place = format!("after position {} of {}", index + 1, checkpoints.len());
-        resumed(&world, &before, &after, states, &place).await?;
+        resumed(&world, &rest, states, &place).await?;
     }
     Ok(())
 }
 
+/// What came before a position, and what after it.
+struct Rest<'e> {
+    events: &'e [(PartitionId, Event)],
+    count: usize,
+}
+
+impl<'e> Rest<'e> {
+    fn before(&self) -> Vec<&'e Change> {
+        changes(self.events[..self.count].iter().map(|(_, event)| event))
+    }
+
+    fn after(&self) -> Vec<&'e Change> {
+        changes(self.events[self.count..].iter().map(|(_, event)| event))
+    }
+
+    /// Whether a snapshot was over, so that what follows is exact.
+    fn is_streaming(&self) -> bool {
+        self.events[..self.count].iter().any(|(_, event)| matches!(event, Event::Idle { .. }))
+    }
+}
+
 async fn resumed(
     world: &World,
-    before: &[&Change],
-    after: &[&Change],
+    rest: &Rest<'_>,
     states: &[PartitionState],
     place: &str,
 ) -> Verdict {
+    let (before, after) = (rest.before(), rest.after());
     let source = world.open().await?;
     let mut reading = Reading::resume(&*source, states.to_vec(), world.patience);
     let what = format!("the rest, {place}");
@@ -109,12 +129,11 @@ async fn resumed(
         reading.until(&what, enough).await?;
     }
     let again = reading.changes();
-    let in_snapshot = after.iter().any(|change| change.operation == Operation::Read);
-    if !in_snapshot {
+    if rest.is_streaming() {
         let say = |changes: &[&Change]| -> Vec<String> {
             changes.iter().map(|change| format!("{:?}", said(world, change))).collect()
         };
-        let (found, wanted) = (say(&again), say(after));
+        let (found, wanted) = (say(&again), say(&after));
         let same = found.get(..wanted.len()) == Some(&wanted[..]);
         ensure!(same, "{place} came {found:#?} instead of {wanted:#?}");
         let extra = world.has(Capability::Writes) && found.len() != wanted.len();
@@ -123,7 +142,7 @@ async fn resumed(
     if world.has(Capability::Writes) {
         // A row of the snapshot that is read again may be newer, so only the outcome is the same.
         let found = replay(world, before.iter().chain(&again).copied());
-        let wanted = replay(world, before.iter().chain(after).copied());
+        let wanted = replay(world, before.iter().chain(&after).copied());
         ensure!(found == wanted, "{place}, {}", difference(&found, &wanted));
     }
     Ok(())
@@ -134,9 +153,15 @@ async fn redelivery_is_identical(case: SourceCase) -> Verdict {
     begun(&world).await?;
     let source = world.open().await?;
     let mut first = world.begin(&*source).await?;
-    first.until("every partition to catch up", Reading::is_caught_up).await?;
-    let states = first.states.clone();
-    let known = first.changes().len();
+    first.catch_up().await?;
+    if world.has(Capability::Writes) {
+        world.commit(&[insert(21, "before it is resumed")]).await?;
+    }
+    first.until("a first change", |reading| !logged(reading).is_empty()).await?;
+    let Some((events, states)) = first.checkpoints.last().cloned() else {
+        return Err(Failure::broken("no position was yielded at all"));
+    };
+    let known = changes(first.events[..events].iter().map(|(_, event)| event)).len();
     tell(&world, &mut first).await?;
     let wanted: Vec<Change> = first.changes()[known..].iter().copied().cloned().collect();
     drop(first);
@@ -170,13 +195,12 @@ async fn acknowledging_prunes_nothing_unacknowledged(case: SourceCase) -> Verdic
         .iter()
         .filter_map(|state| Some((state.partition.id.clone(), state.progress.position()?.clone())))
         .collect();
+    drop(whole);
     world.within("an acknowledgement", source.acknowledge(&acknowledged)).await??;
     world.within("its effect", world.upstream.settle()).await??;
-    drop(whole);
     drop(source);
-    let before = changes(events[..*middle].iter().map(|(_, event)| event));
-    let after = changes(events[*middle..].iter().map(|(_, event)| event));
-    resumed(&world, &before, &after, states, "after the acknowledged position").await
+    let rest = Rest { events: &events, count: *middle };
+    resumed(&world, &rest, states, "after the acknowledged position").await
 }
 
 async fn acknowledging_needs_no_polling(case: SourceCase) -> Verdict {
@@ -216,7 +240,7 @@ async fn dropping_the_stream_releases_everything(case: SourceCase) -> Verdict {
         drop(reading);
         let released = async {
             while world.upstream.held().await? > held {
-                tokio::task::yield_now().await;
+                ask_again().await;
             }
             Ok::<_, rowtide_core::Error>(())
         };

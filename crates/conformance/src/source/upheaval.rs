@@ -45,6 +45,7 @@ async fn children_follow_parents(case: SourceCase) -> Verdict {
     let world = case.world().await?;
     let source = world.open().await?;
     let mut reading = world.begin(&*source).await?;
+    reading.catch_up().await?;
     let keys = 1..=8;
     for round in 0..3 {
         if round > 0 {
