@@ -1,6 +1,8 @@
 //! The suite itself is tested: the reference passes every scenario, each scenario catches its
 //! mutants, and none could be left out because another one catches all of them.
 
+#![expect(clippy::unwrap_used, reason = "these are tests, which `main` runs")]
+
 mod reference;
 
 use std::{collections::BTreeMap, process::ExitCode};
