@@ -290,4 +290,22 @@ mod tests {
         assert!(folder.open().await.load("p").await.is_err());
         assert!(claim(&*folder.open().await, "p").await.is_err());
     }
+
+    #[tokio::test]
+    async fn the_log_of_an_application_is_left_to_it() {
+        let folder = Folder::new();
+        let application = Connection::open(folder.path()).unwrap();
+        application.pragma_update(None, "journal_mode", "wal").unwrap();
+        application.execute_batch("CREATE TABLE theirs (x)").unwrap();
+        let store = folder.open().await;
+        let claim = claim(&*store, "p").await.unwrap();
+        for number in 0..600 {
+            let states = vec![state("a", &number.to_string())];
+            store.save(&claim, &CheckpointUpdate { states, forgotten: vec![] }).await.unwrap();
+        }
+        drop((application, store));
+        let log = folder.0.path().join("c.db-wal");
+        // The application was the first to go, so that nobody but us was left.
+        assert!(std::fs::metadata(log).unwrap().len() > 1000 * 4096);
+    }
 }

@@ -369,9 +369,17 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     // EXTRA also makes the removal of a rollback journal durable, without which a power cut could
     // roll back what was saved.
     connection.pragma_update(None, "synchronous", "EXTRA")?;
-    // A log of this file is ours to checkpoint, as it is anybody's who writes.
-    connection.pragma_update(None, "wal_autocheckpoint", 1000)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    let others: i64 = connection.query_row(
+        "SELECT count(*) FROM sqlite_master \
+         WHERE type = 'table' AND name NOT IN ('rowtide_checkpoint', 'rowtide_claim')",
+        [],
+        |row| row.get(0),
+    )?;
+    // In a file of the application's, its log is up to the application.
+    if others == 0 {
+        connection.pragma_update(None, "wal_autocheckpoint", 1000)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    }
     Ok(())
 }
 
