@@ -1,10 +1,10 @@
 //! Plugins that do all they must, in memory, and can be told to do one thing wrong.
 
-pub mod settings;
-pub mod sink;
-pub mod source;
-pub mod store;
-pub mod upstream;
+pub(crate) mod settings;
+pub(crate) mod sink;
+pub(crate) mod source;
+pub(crate) mod store;
+pub(crate) mod upstream;
 
 use std::{
     any::Any,
@@ -21,13 +21,13 @@ static WORLDS: LazyLock<Worlds> = LazyLock::new(Worlds::default);
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// A world that is known by its number until this is dropped.
-pub struct Registered<W> {
-    pub number: u64,
-    pub world: Arc<W>,
+pub(crate) struct Registered<W> {
+    pub(crate) number: u64,
+    pub(crate) world: Arc<W>,
 }
 
 impl<W: Send + Sync + 'static> Registered<W> {
-    pub fn new(world: W) -> Self {
+    pub(crate) fn new(world: W) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let world = Arc::new(world);
         let known: Arc<dyn Any + Send + Sync> = world.clone();
@@ -42,11 +42,11 @@ impl<W> Drop for Registered<W> {
     }
 }
 
-pub fn find<W: Send + Sync + 'static>(number: u64) -> Option<Arc<W>> {
+pub(crate) fn find<W: Send + Sync + 'static>(number: u64) -> Option<Arc<W>> {
     WORLDS.lock().unwrap().get(&number).cloned()?.downcast().ok()
 }
 
 /// What is wrong with a plugin; nothing in the reference.
-pub fn toml(number: u64, defect: &str) -> String {
+pub(crate) fn toml(number: u64, defect: &str) -> String {
     format!("world = {number}\ndefect = '{defect}'")
 }

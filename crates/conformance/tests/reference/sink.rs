@@ -190,7 +190,7 @@ fn is_poison(change: &Change) -> bool {
     change.after.as_ref().is_some_and(|row| row[1] == Value::from("poison"))
 }
 
-pub struct Harness(pub &'static str);
+pub(crate) struct Harness(pub(crate) &'static str);
 
 #[async_trait]
 impl SinkHarness for Harness {

@@ -27,7 +27,7 @@ struct ReferenceConfig {
     defect: String,
 }
 
-pub struct Reference {
+pub(crate) struct Reference {
     world: Arc<World>,
     defect: Arc<str>,
     streaming: Arc<Mutex<()>>,
@@ -44,7 +44,7 @@ impl Config for ReferenceConfig {
     }
 }
 
-pub fn open(world: u64, defect: &str) -> Result<Box<dyn Source>> {
+pub(crate) fn open(world: u64, defect: &str) -> Result<Box<dyn Source>> {
     let world = find::<World>(world).ok_or_else(|| Error::fatal("no world"))?;
     Ok(Box::new(Reference { world, defect: defect.into(), streaming: Arc::default() }))
 }

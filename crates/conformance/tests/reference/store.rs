@@ -179,7 +179,7 @@ impl CheckpointStore for Reference {
     }
 }
 
-pub struct Harness(pub &'static str);
+pub(crate) struct Harness(pub(crate) &'static str);
 
 #[async_trait]
 impl CheckpointHarness for Harness {

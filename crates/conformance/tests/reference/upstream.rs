@@ -14,27 +14,27 @@ use super::{Registered, toml};
 
 /// A table, and the logs of what was written to it.
 #[derive(Default)]
-pub struct World {
+pub(crate) struct World {
     state: Mutex<State>,
-    pub changed: Notify,
-    pub held: AtomicUsize,
-    pub restarts: AtomicUsize,
+    pub(crate) changed: Notify,
+    pub(crate) held: AtomicUsize,
+    pub(crate) restarts: AtomicUsize,
 }
 
-pub struct State {
-    pub incarnation: u64,
-    pub table: BTreeMap<i64, Value>,
-    pub logs: Vec<Log>,
+pub(crate) struct State {
+    pub(crate) incarnation: u64,
+    pub(crate) table: BTreeMap<i64, Value>,
+    pub(crate) logs: Vec<Log>,
 }
 
 /// The log of one partition.
-pub struct Log {
-    pub id: PartitionId,
-    pub parents: Vec<PartitionId>,
-    pub transactions: Vec<Vec<Write>>,
-    pub pruned: usize,
-    pub ended: bool,
-    pub is_child: bool,
+pub(crate) struct Log {
+    pub(crate) id: PartitionId,
+    pub(crate) parents: Vec<PartitionId>,
+    pub(crate) transactions: Vec<Vec<Write>>,
+    pub(crate) pruned: usize,
+    pub(crate) ended: bool,
+    pub(crate) is_child: bool,
 }
 
 impl Default for State {
@@ -53,7 +53,7 @@ impl Log {
 
 impl Log {
     /// Whether the transaction at `index` and the next update the same keys.
-    pub fn is_updated_twice(&self, index: usize) -> bool {
+    pub(crate) fn is_updated_twice(&self, index: usize) -> bool {
         let keys = |index: usize| -> Option<Vec<i64>> {
             self.transactions.get(index)?.iter().map(updated).collect()
         };
@@ -69,18 +69,18 @@ fn updated(write: &Write) -> Option<i64> {
 }
 
 impl World {
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 }
 
 impl State {
-    pub fn log(&self, id: &PartitionId) -> Result<&Log> {
+    pub(crate) fn log(&self, id: &PartitionId) -> Result<&Log> {
         let found = self.logs.iter().find(|log| log.id == *id);
         found.ok_or_else(|| Error::fatal(format!("no partition `{id}`")))
     }
 
-    pub fn children(&self, parent: &PartitionId) -> Vec<Partition> {
+    pub(crate) fn children(&self, parent: &PartitionId) -> Vec<Partition> {
         let children = self.logs.iter().filter(|log| log.parents.contains(parent));
         let partition =
             |log: &Log| Partition { id: log.id.clone(), parents: log.parents.clone(), start: None };
@@ -131,7 +131,7 @@ fn key(write: &Write) -> i64 {
 }
 
 /// A harness of the plugin `plugin`, which does `defect` wrong.
-pub struct Harness(pub &'static str, pub &'static str);
+pub(crate) struct Harness(pub(crate) &'static str, pub(crate) &'static str);
 
 #[async_trait]
 impl SourceHarness for Harness {
