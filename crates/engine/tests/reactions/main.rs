@@ -221,6 +221,30 @@ async fn a_reader_pauses_longer_until_a_new_position_is_accepted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_resumes_from_the_last_accepted_position() {
+    let script = whole(vec![changes(1, 2), changes(3, 4), Err(Error::transient("gone"))]);
+    script.lines().events.push_back(vec![idle(4)]);
+    script.run(Delivery::default(), pending()).await.unwrap();
+    assert_eq!(script.count("read whole from 4"), 1);
+    assert_eq!(script.count("write"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn children_start_behind_the_save_of_their_parents_end() {
+    let mut child = Partition::new("child");
+    child.parents = vec![Partition::whole().id];
+    let announced = Ok(Event::Children { partitions: vec![child] });
+    let script = whole(vec![announced, changes(1, 1), Ok(Event::Finished)]);
+    script.lines().events.push_back(vec![changes(2, 2), idle(2)]);
+    script.run(Delivery::default(), pending()).await.unwrap();
+    let calls = script.calls();
+    let read = calls.iter().position(|call| call.starts_with("read child")).unwrap();
+    assert_eq!(calls[read - 2..read], ["save", "acknowledge whole 1"]);
+    let states = script.lines().states.clone();
+    assert_eq!(states.len(), 1, "the parent is forgotten: {states:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_pipeline_does_no_work() {
     let script = whole(vec![changes(1, 1), idle(1), idle(1), idle(1)]);
     let outcome = script.run_until(Until::Stopped, Delivery::default(), seconds(3_600)).await;
