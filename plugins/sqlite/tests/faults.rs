@@ -30,7 +30,7 @@ async fn a_restored_backup_is_noticed_also_when_it_was_written_to_since() {
         let backup = upstream.folder.path().join("backup");
         upstream.execute(&format!("VACUUM INTO '{}'", backup.display()));
         upstream.execute("INSERT INTO t VALUES (2, 'lost'); INSERT INTO t VALUES (3, 1)");
-        let (partition, position) = delivered_again(&upstream).await;
+        let (partition, position) = delivered(&upstream).await;
         for suffix in ["", "-wal", "-shm"] {
             let _ = fs::remove_file(format!("{}{suffix}", upstream.path.display()));
         }
@@ -43,38 +43,31 @@ async fn a_restored_backup_is_noticed_also_when_it_was_written_to_since() {
     }
 }
 
-/// As [`delivered`], by a pipeline that is registered and has acknowledged nothing.
-async fn delivered_again(upstream: &Upstream) -> (Partition, Position) {
-    delivered(upstream).await
-}
-
 #[tokio::test]
 async fn a_hole_in_the_log_is_never_passed_over() {
-    for damage in [
-        "DELETE FROM _rowtide_log",
-        "DELETE FROM _rowtide_log WHERE id = (SELECT max(id) - 1 FROM _rowtide_log)",
-        "DROP TABLE _rowtide_log",
-        "DROP TABLE _rowtide_meta",
-        "UPDATE _rowtide_log SET v1 = 'forged' WHERE operation = 2",
+    // The position stands at row 4, the second image of an update; rows 5 and 6 follow.
+    for (from_start, damage) in [
+        (false, "DELETE FROM _rowtide_log"),
+        (false, "DELETE FROM _rowtide_log WHERE id = 4"),
+        (false, "DELETE FROM _rowtide_log WHERE id = 5"),
+        (true, "DELETE FROM _rowtide_log WHERE id = 3"),
+        (false, "DELETE FROM _rowtide_log WHERE id > 3"),
+        (false, "DROP TABLE _rowtide_log"),
+        (false, "DROP TABLE _rowtide_meta"),
+        (false, "UPDATE _rowtide_log SET v1 = 'forged' WHERE id = 4"),
+        (false, "UPDATE _rowtide_meta SET value = 'another' WHERE key = 'incarnation'"),
     ] {
         let upstream = Upstream::new(TABLE);
-        let (partition, _) = delivered(&upstream).await;
-        upstream.execute("UPDATE t SET b = 'x'; ");
-        // The position stands at the after image; the update statement forges the one before it.
+        let partition = upstream.first().await;
+        upstream.execute("UPDATE t SET b = 'x'");
         let events = upstream.read(&partition, None).await.unwrap();
-        let at = position(events.last().unwrap()).unwrap().clone();
-        let from =
-            if damage.contains("max(id) - 1") { partition.start.clone().unwrap() } else { at };
+        let last = position(events.last().unwrap()).unwrap().clone();
+        assert_eq!(id(&last), 4);
         upstream.execute("UPDATE t SET b = 'y'");
-        let _ = upstream.connect().execute_batch("DROP TRIGGER IF EXISTS none");
-        upstream.execute(
-            &damage.replace("operation = 2", "id = (SELECT max(id) - 2 FROM _rowtide_log)"),
-        );
-        assert_eq!(
-            kind(upstream.read(&partition, Some(from)).await),
-            ErrorKind::PositionLost,
-            "{damage}"
-        );
+        let from = if from_start { partition.start.clone().unwrap() } else { last };
+        upstream.execute(damage);
+        let result = upstream.read(&partition, Some(from)).await;
+        assert_eq!(kind(result), ErrorKind::PositionLost, "{damage}");
     }
 }
 
