@@ -31,8 +31,8 @@ pub(crate) fn scenarios() -> Vec<Scenario<SinkCase>> {
         scenario!(
             back_pressure_is_bounded,
             Some(Capability::Stall),
-            "no flush succeeds while the downstream takes nothing, and a dropped sink leaves nothing \
-             behind that could arrive later"
+            "no flush succeeds while the downstream takes nothing, and a dropped sink leaves \
+             nothing behind that could arrive later"
         ),
     ]
 }

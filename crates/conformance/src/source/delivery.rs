@@ -32,8 +32,8 @@ pub(crate) fn scenarios() -> Vec<Scenario<SourceCase>> {
         scenario!(
             tells_when_it_has_caught_up,
             None,
-            "`Idle` comes on passing the end noted at opening: not before, though more follows, and \
-             again though nothing is new"
+            "`Idle` comes on passing the end noted at opening: not before, though more follows, \
+             and again though nothing is new"
         ),
         scenario!(
             snapshot_then_stream_has_no_gap,
