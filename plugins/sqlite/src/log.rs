@@ -295,7 +295,7 @@ pub(crate) fn digest(connection: &Connection, names: &Names, id: i64) -> Result<
         Err(error) if is_missing(&error) => return Err(no_log(names)),
         Err(error) => return Err(doing(error)),
     };
-    // The log may have grown wider since; columns after the last value that is not NULL say nothing.
+    // The log may have grown wider since, by columns that are NULL; a NULL is what is left out.
     let columns = statement.column_count();
     let mut rows = statement.query([id]).map_err(doing)?;
     let Some(row) = rows.next().map_err(doing)? else { return Ok(None) };

@@ -250,7 +250,7 @@ impl Planner<'_> {
         }
         let is_after = |trigger: &Existing| trigger.ours.is_some_and(|(kind, _)| !kind.is_before());
         let first = existing.iter().position(is_after).unwrap_or(existing.len());
-        match existing[first..].iter().find(|trigger| trigger.ours.is_none()) {
+        match existing[first..].iter().find(|trigger| trigger.is_foreign()) {
             Some(trigger) => Standing::Behind(layout, trigger.name.clone()),
             None => Standing::Whole(layout),
         }
@@ -267,7 +267,8 @@ impl Planner<'_> {
             return Ok(true);
         }
         let sql = format!(
-            "SELECT EXISTS (SELECT 1 FROM {} WHERE id > ?1 AND layout = ?2 AND operation IN (?3, ?4))",
+            "SELECT EXISTS (SELECT 1 FROM {} \
+             WHERE id > ?1 AND layout = ?2 AND operation IN (?3, ?4))",
             self.wish.names.log()
         );
         let parameters = [self.wish.agreed, older, operation::INSERT, operation::UPDATE_AFTER];

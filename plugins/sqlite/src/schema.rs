@@ -87,14 +87,6 @@ impl Schema {
         self.triggers.get(&table.to_ascii_lowercase()).map_or(&[], Vec::as_slice)
     }
 
-    /// All triggers of ours, on whatever table.
-    pub(crate) fn our_triggers(&self) -> Vec<&Existing> {
-        let mut ours: Vec<&Existing> =
-            self.triggers.values().flatten().filter(|trigger| trigger.ours.is_some()).collect();
-        ours.sort_by(|left, right| left.name.cmp(&right.name));
-        ours
-    }
-
     /// Whether a statement that was not ours changed the schema since our last one.
     pub(crate) fn was_moved(&self) -> bool {
         self.left_version != Some(self.version)
@@ -102,6 +94,11 @@ impl Schema {
 }
 
 impl Existing {
+    /// Whether it was made by the user, and not by us for a log of any prefix.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.ours.is_none() && self.format().is_none()
+    }
+
     fn format(&self) -> Option<i64> {
         let (_, rest) = self.sql.split_once("/* rowtide format ")?;
         rest.split_once(' ')?.0.parse().ok()

@@ -55,8 +55,8 @@ impl Definition {
         self.columns.iter().all(|column| column.key.is_none())
     }
 
-    /// Whether a REPLACE could remove a row whose key is not, byte for byte, that of the new one: by
-    /// another unique key, or because the primary one takes `a` for `A` or 1 for 1.0.
+    /// Whether a REPLACE could remove a row whose key is not, byte for byte, that of the new one:
+    /// by another unique key, or because the primary one takes `a` for `A` or 1 for 1.0.
     pub(crate) fn needs_staging(&self) -> bool {
         let is_exact = |index: usize| {
             self.key_collation(index) == "BINARY" && !self.columns[index].keeps_any_class()

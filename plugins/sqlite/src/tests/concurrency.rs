@@ -20,7 +20,8 @@ const MIGRATIONS: &[&str] = &[
     "CREATE INDEX t_a ON t (a)",
     "ALTER TABLE t ADD COLUMN d",
     "UPDATE t SET d = x'00'",
-    "CREATE TRIGGER touched AFTER INSERT ON t BEGIN UPDATE t SET d = 'touched' WHERE id = new.id; END",
+    "CREATE TRIGGER touched AFTER INSERT ON t
+     BEGIN UPDATE t SET d = 'touched' WHERE id = new.id; END",
 ];
 
 #[test]

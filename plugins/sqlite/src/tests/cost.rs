@@ -1,4 +1,5 @@
-//! What capture costs, printed and not judged: `cargo test --release -- --ignored cost --nocapture`.
+//! What capture costs, printed and not judged:
+//! `cargo test --release -p rowtide-sqlite -- --ignored cost --nocapture`.
 
 use std::{fmt::Write as _, time::Instant};
 
@@ -56,7 +57,8 @@ fn cost_of_reading() {
     let mut scene = Scene::new("CREATE TABLE t (id INTEGER PRIMARY KEY, a, b, c, d, e, f, g)");
     scene.run(
         "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)
-         INSERT INTO t SELECT i, 'text ' || i, i * 2, i / 3.0, 'some more text', NULL, x'00', i FROM n",
+         INSERT INTO t
+         SELECT i, 'text ' || i, i * 2, i / 3.0, 'some more text', NULL, x'00', i FROM n",
     );
     let up_to = log::last(&scene.ours, &scene.capture.names).unwrap().unwrap();
     for rows_max in [1_000, 10_000] {

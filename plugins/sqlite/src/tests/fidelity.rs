@@ -76,6 +76,25 @@ fn an_older_sqlite_in_another_process_is_captured_as_exactly() {
 }
 
 #[test]
+fn a_python_program_that_binds_odd_values_is_captured_as_exactly() {
+    const PROGRAM: &str = r#"
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+odd = [None, '', b'', b'\x00\xff', float('inf'), float('nan'), -0.0, 2**63 - 1, 'a\0b', '☃']
+for value in odd:
+    connection.execute('INSERT INTO t (a, b, u) VALUES (?, ?, ?)', (value, value, repr(value)))
+    connection.execute('UPDATE t SET a = ?', (value,))
+connection.execute('INSERT OR REPLACE INTO t (a, u) VALUES (?, ?)', (1, repr(None)))
+connection.commit()
+"#;
+    let mut scene = Scene::new("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b REAL, u UNIQUE)");
+    let mut python = Command::new("python3");
+    let output = python.args(["-c", PROGRAM]).arg(&scene.path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    check(&mut scene, &["t"]);
+}
+
+#[test]
 fn null_empty_text_and_empty_blob_are_told_apart() {
     let mut scene = Scene::new("CREATE TABLE t (id INTEGER PRIMARY KEY, a BLOB)");
     scene.run("INSERT INTO t VALUES (1, NULL), (2, ''), (3, x'')");

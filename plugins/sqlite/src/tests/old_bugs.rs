@@ -62,7 +62,8 @@ fn an_old_sqlite_without_subseconds_can_write() {
     let mut scene = Scene::new("CREATE TABLE t (id INTEGER PRIMARY KEY, v)");
     let version = run_elsewhere(
         &scene.path,
-        "SELECT sqlite_version(); INSERT INTO t VALUES (1, 'a'); UPDATE t SET v = 'b'; DELETE FROM t;",
+        "SELECT sqlite_version();
+         INSERT INTO t VALUES (1, 'a'); UPDATE t SET v = 'b'; DELETE FROM t;",
     );
     assert_ne!(version.trim(), rusqlite::version(), "the other SQLite must be another");
     let changes = scene.changes();
