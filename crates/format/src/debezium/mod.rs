@@ -21,11 +21,11 @@ mod schema;
 mod value;
 
 use jiff::Timestamp;
-use rowtide_core::{Change, Operation, Row, Table};
+use rowtide_core::{Change, Operation, Row, Table, Value};
 
 use self::{
     schema::{Schemas, Shapes},
-    value::{write_as_text, write_value},
+    value::{write_as_text, write_unavailable_bytes, write_value},
 };
 use crate::{Debezium, encoder::Output, json::encoder::write_id, plans::Plans, text};
 
@@ -226,7 +226,7 @@ fn write_fine_times(out: &mut Vec<u8>, time: Timestamp) {
 /// Every column is there; what the upstream did not send has a value that says so.
 fn write_row(out: &mut Vec<u8>, members: &[Member], row: Option<&Row>, shapes: Option<&Shapes>) {
     let Some(row) = row else { return text::null(out) };
-    let missing = rowtide_core::Value::Unknown;
+    let missing = Value::Unknown;
     out.push(b'{');
     for (count, member) in members.iter().enumerate() {
         if count > 0 {
@@ -237,7 +237,10 @@ fn write_row(out: &mut Vec<u8>, members: &[Member], row: Option<&Row>, shapes: O
         if shapes.is_some_and(|shapes| shapes.is_text(member.index)) {
             write_as_text(out, value);
         } else {
-            write_value(out, value, member.is_bytes);
+            match value {
+                Value::Unknown if member.is_bytes => write_unavailable_bytes(out),
+                value => write_value(out, value),
+            }
         }
     }
     out.push(b'}');

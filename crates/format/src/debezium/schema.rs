@@ -25,9 +25,16 @@ pub(super) struct Shapes(Vec<Shape>);
 
 struct Shape {
     kind: Kind,
-    optional: bool,
+    presence: Presence,
     /// Whether the values are strings although not all of them are texts.
     is_text: bool,
+}
+
+/// Whether a field may be null.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Required,
+    Optional,
 }
 
 /// Writes the schemas of a table's messages.
@@ -61,8 +68,9 @@ impl Shapes {
 
 impl Shape {
     fn of(column: &Column, values: &[&Value]) -> Self {
-        let optional =
+        let is_optional =
             column.key.is_none() || values.iter().any(|value| matches!(value, Value::Null));
+        let presence = if is_optional { Presence::Optional } else { Presence::Required };
         let is_known = |value: &&&Value| !matches!(value, Value::Null);
         let known: Vec<_> = values.iter().filter(is_known).copied().collect();
         let fits_all = |kind: &Kind| known.iter().all(|value| kind.fits(value));
@@ -70,8 +78,8 @@ impl Shape {
         let of_values = || known.first().and_then(|value| Kind::of_value(value)).filter(fits_all);
         let of_nothing = || known.is_empty().then_some(Kind::String);
         match declared.or_else(of_values).or_else(of_nothing) {
-            Some(kind) => Self { kind, optional, is_text: false },
-            None => Self { kind: Kind::String, optional, is_text: true },
+            Some(kind) => Self { kind, presence, is_text: false },
+            None => Self { kind: Kind::String, presence, is_text: true },
         }
     }
 }
@@ -155,17 +163,17 @@ impl Kind {
     }
 
     /// The schema without its closing brace, so that a field name can follow.
-    fn write(&self, out: &mut Vec<u8>, optional: bool) {
+    fn write(&self, out: &mut Vec<u8>, presence: Presence) {
         let (physical, logical) = self.names();
         out.extend_from_slice(b"{\"type\":");
         text::string(out, physical);
         if let Kind::Array(element) = self {
             out.extend_from_slice(b",\"items\":");
-            element.write(out, true);
+            element.write(out, Presence::Optional);
             out.push(b'}');
         }
         out.extend_from_slice(b",\"optional\":");
-        text::boolean(out, optional);
+        text::boolean(out, presence == Presence::Optional);
         if let Some(logical) = logical {
             out.extend_from_slice(b",\"name\":");
             text::string(out, logical);
@@ -245,8 +253,8 @@ fn write_fields(out: &mut Vec<u8>, table: &Table, shapes: &Shapes, columns: &[us
         if count > 0 {
             out.push(b',');
         }
-        let Shape { kind, optional, .. } = &shapes.0[index];
-        kind.write(out, *optional);
+        let Shape { kind, presence, .. } = &shapes.0[index];
+        kind.write(out, *presence);
         write_field_name(out, &table.columns[index].name);
     }
     out.push(b']');

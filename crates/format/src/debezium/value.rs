@@ -5,10 +5,14 @@ use crate::text::{self, PRINTER};
 
 const UNAVAILABLE: &str = "__debezium_unavailable_value";
 
-/// The value in the form of its own type; `is_bytes` says of an unknown one what it would be.
-pub(super) fn write_value(out: &mut Vec<u8>, value: &Value, is_bytes: bool) {
+/// What stands for bytes that the upstream did not send.
+pub(super) fn write_unavailable_bytes(out: &mut Vec<u8>) {
+    text::base64(out, UNAVAILABLE.as_bytes());
+}
+
+/// The value in the form of its own type.
+pub(super) fn write_value(out: &mut Vec<u8>, value: &Value) {
     match value {
-        Value::Unknown if is_bytes => text::base64(out, UNAVAILABLE.as_bytes()),
         Value::Unknown => text::string(out, UNAVAILABLE),
         Value::Null => text::null(out),
         Value::Bool(value) => text::boolean(out, *value),
@@ -44,7 +48,7 @@ pub(super) fn write_value(out: &mut Vec<u8>, value: &Value, is_bytes: bool) {
 /// The value as a string, whatever it is; null stays null.
 pub(super) fn write_as_text(out: &mut Vec<u8>, value: &Value) {
     let mut own = Vec::new();
-    write_value(&mut own, value, false);
+    write_value(&mut own, value);
     if matches!(value, Value::Null) || own.starts_with(b"\"") {
         out.extend_from_slice(&own);
     } else {
@@ -58,7 +62,7 @@ fn write_array(out: &mut Vec<u8>, values: &[Value]) {
         if index > 0 {
             out.push(b',');
         }
-        write_value(out, value, false);
+        write_value(out, value);
     }
     out.push(b']');
 }
@@ -93,7 +97,7 @@ mod tests {
     #[track_caller]
     fn check(value: Value, expected: &str) {
         let mut out = Vec::new();
-        write_value(&mut out, &value, false);
+        write_value(&mut out, &value);
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
