@@ -15,15 +15,15 @@ const BLOB_COLUMN: &str = "data";
 
 /// What the lines of the file tell.
 #[derive(Default)]
-pub struct Replay {
+pub(crate) struct Replay {
     /// Table, then key, to the row.
-    pub tables: BTreeMap<String, BTreeMap<String, Value>>,
+    pub(crate) tables: BTreeMap<String, BTreeMap<String, Value>>,
     /// Each version that arrived as a change. What was written before the capture began is not
     /// among them: the snapshot has the last of it.
-    pub versions: BTreeSet<i64>,
+    pub(crate) versions: BTreeSet<i64>,
     /// The largest run of lines that had been delivered before, in bytes.
-    pub longest_repeat: usize,
-    pub repeats: usize,
+    pub(crate) longest_repeat: usize,
+    pub(crate) repeats: usize,
     first_lines: HashMap<String, String>,
     last_logged: Option<(u64, u64)>,
     repeat: usize,
@@ -34,7 +34,7 @@ impl Replay {
     ///
     /// # Errors
     /// A line that is no change, that repeats another one differently, or that is out of order.
-    pub fn read(lines: &str) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn read(lines: &str) -> Result<Self, Box<dyn Error>> {
         let mut replay = Self::default();
         for line in lines.lines() {
             let change: Value =
@@ -103,7 +103,7 @@ fn log_place(id: &str) -> Result<(u64, u64), Box<dyn Error>> {
 }
 
 /// The table as it is, written as the `json` format promises, by code of its own.
-pub fn table(
+pub(crate) fn table(
     path: &Path,
     name: &str,
     key: &[&str],

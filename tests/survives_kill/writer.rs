@@ -19,7 +19,7 @@ use rusqlite::{Connection, TransactionBehavior, params, types::Value};
 const KEYS: i64 = 8;
 
 /// Makes the tables, with some rows that only a snapshot can deliver.
-pub fn create(path: &Path) -> Result<(), rusqlite::Error> {
+pub(crate) fn create(path: &Path) -> Result<(), rusqlite::Error> {
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.execute_batch(
@@ -35,7 +35,7 @@ pub fn create(path: &Path) -> Result<(), rusqlite::Error> {
 }
 
 /// Writes until standard input ends. Prints one line for each version that was committed.
-pub fn run(path: &Path, seed: u64) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(path: &Path, seed: u64) -> Result<(), Box<dyn Error>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     thread::spawn(move || {

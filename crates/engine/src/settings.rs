@@ -4,7 +4,7 @@ use rowtide_core::{
     settings::{ByteSize, Period},
 };
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// One source, one sink, one checkpoint store, and how changes go from one to the other.
 pub struct Pipeline {
@@ -38,7 +38,7 @@ pub struct Delivery {
 }
 
 /// What happens when the downstream refuses a change for good.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnRejected {
     /// The pipeline stops with exit code 1. It saves nothing of the span, which is delivered again.

@@ -7,7 +7,7 @@ use rowtide_core::{
     settings::{ByteSize, Period, Snapshot, Tables},
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     capture::{Capture, Replace},
@@ -59,7 +59,7 @@ pub(crate) struct SqliteConfig {
 }
 
 /// Who makes the log and the triggers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub(crate) enum Install {
@@ -171,6 +171,15 @@ impl Config for SqliteConfig {
 impl Default for PruneEvery {
     fn default() -> Self {
         Self(Some(Duration::from_secs(10)))
+    }
+}
+
+impl Serialize for PruneEvery {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(duration) => Period(duration).serialize(serializer),
+            None => serializer.serialize_str("never"),
+        }
     }
 }
 

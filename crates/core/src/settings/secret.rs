@@ -67,6 +67,15 @@ impl<'de> Deserialize<'de> for Secret {
                 Ok(Secret::new(text))
             }
 
+            // The usual message of a wrong type shows the value.
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Secret, E> {
+                Err(E::custom("expected a text, found a number; put it into quotes"))
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Secret, E> {
+                self.visit_i64(0)
+            }
+
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Secret, A::Error> {
                 let InFile { file } =
                     Deserialize::deserialize(de::value::MapAccessDeserializer::new(map))?;
@@ -107,11 +116,20 @@ impl JsonSchema for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Settings;
 
     #[test]
     fn a_secret_is_not_shown() {
         assert_eq!(format!("{:?}", Secret::new("hush")), "Secret(…)");
         assert_eq!(Secret::new("hush").reveal().unwrap(), "hush");
+    }
+
+    #[test]
+    fn a_number_is_refused_and_not_shown() {
+        for number in [Settings::Int(4711), Settings::Float(47.11)] {
+            let error = number.parse::<Secret>().unwrap_err().to_string();
+            assert!(error.contains("quotes") && !error.contains("47"), "{error}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 use std::{borrow::Cow, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, de};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Which tables: a list of names, or `{ include = […], exclude = […] }`.
 ///
@@ -37,6 +38,19 @@ fn is_match(pattern: &str, name: &str) -> bool {
             let mut starts = tail.char_indices().map(|(index, _)| index).chain([tail.len()]);
             starts.any(|start| is_match(rest, &tail[start..]))
         }),
+    }
+}
+
+/// A plain list where that says it all.
+impl Serialize for Tables {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.exclude.is_empty() {
+            return self.include.serialize(serializer);
+        }
+        let mut lists = serializer.serialize_struct("Tables", 2)?;
+        lists.serialize_field("include", &self.include)?;
+        lists.serialize_field("exclude", &self.exclude)?;
+        lists.end()
     }
 }
 
@@ -129,6 +143,14 @@ mod tests {
         check(r#"["audit_*_log"]"#, "audit_x_log", true);
         check(r#"["audit_*_log"]"#, "audit_x_logs", false);
         check(r#"["*ö*"]"#, "größe", true);
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        for json in [r#"["a"]"#, r#"{"include":["*"],"exclude":["b"]}"#] {
+            let tables: Tables = serde_json::from_str(json).unwrap();
+            assert_eq!(serde_json::to_string(&tables).unwrap(), json);
+        }
     }
 
     #[test]
