@@ -143,8 +143,9 @@ impl Capture {
     fn note(&mut self, schema_version: i64, plan: Plan) -> Synced {
         let included = |definition: &Definition| self.tables.matches(&definition.name);
         let layouts = plan.layouts.into_iter().filter(|(_, definition)| included(definition));
-        let layouts =
-            layouts.map(|(id, definition)| Arc::new(Layout::new(id, definition, true))).collect();
+        let layouts = layouts
+            .map(|(id, definition)| Arc::new(Layout::new(id, definition, &self.tables)))
+            .collect();
         let synced = Synced { schema_version, layouts, warnings: plan.warnings };
         self.synced = Some(synced.clone());
         synced

@@ -67,12 +67,13 @@ pub(crate) fn describe(connection: &Connection, table: &Listed) -> Result<Found>
         },
         warnings: Vec::new(),
     };
-    let primary = add_uniques(connection, &mut found)?;
+    let has_own_index = add_uniques(connection, &mut found)?;
     let has_index = found.definition.uniques.iter().any(|unique| unique.primary);
     found.definition.identity = if table.without_rowid {
         key_identity(&mut found)
     } else {
-        match integer_key(&found.definition.columns, primary) {
+        // A key of its own index, as a descending one has, is not the rowid.
+        match integer_key(&found.definition.columns).filter(|_| !has_own_index) {
             Some(index) => Identity::Integer(index),
             None => match free_alias(&found.definition.columns) {
                 Some(alias) => Identity::Rowid(alias.to_owned()),
@@ -122,9 +123,9 @@ fn add_uniques(connection: &Connection, found: &mut Found) -> Result<bool> {
     let indexes: Vec<(String, String, bool)> =
         query(connection, sql, [&table], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     for (index, origin, partial) in &indexes {
-        let primary = origin == "pk";
-        match unique(connection, index, primary)? {
-            Some(unique) if !partial => {
+        match unique(connection, index)? {
+            Some(columns) if !partial => {
+                let unique = Unique { primary: origin == "pk", columns };
                 if !found.definition.uniques.contains(&unique) {
                     found.definition.uniques.push(unique);
                 }
@@ -142,7 +143,7 @@ fn add_uniques(connection: &Connection, found: &mut Found) -> Result<bool> {
 }
 
 /// The columns of a unique index; none if it has an expression or a collation of the user's.
-fn unique(connection: &Connection, index: &str, primary: bool) -> Result<Option<Unique>> {
+fn unique(connection: &Connection, index: &str) -> Result<Option<Vec<(usize, String)>>> {
     let sql = "SELECT cid, coll FROM pragma_index_xinfo(?1, 'main') WHERE key ORDER BY seqno";
     let columns: Vec<(i64, String)> =
         query(connection, sql, [index], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -152,8 +153,7 @@ fn unique(connection: &Connection, index: &str, primary: bool) -> Result<Option<
         let column = usize::try_from(column).ok().filter(|_| known)?;
         Some((column, collation))
     });
-    let columns: Option<Vec<_>> = covered.collect();
-    Ok(columns.map(|columns| Unique { primary, columns }))
+    Ok(covered.collect())
 }
 
 /// The declared key as the identity; one of a collation of the user's is compared as bytes.
@@ -168,12 +168,12 @@ fn key_identity(found: &mut Found) -> Identity {
     Identity::Key(Unique { primary: true, columns })
 }
 
-/// The column that is the rowid: a single key column of exactly this type, without an index.
-fn integer_key(columns: &[Shape], has_index: bool) -> Option<usize> {
+/// The column that may be the rowid: a single key column of exactly this type.
+fn integer_key(columns: &[Shape]) -> Option<usize> {
     let mut keys = (0..columns.len()).filter(|&index| columns[index].key.is_some());
     let (Some(index), None) = (keys.next(), keys.next()) else { return None };
     let is_integer = columns[index].declared.eq_ignore_ascii_case("INTEGER");
-    (is_integer && !has_index).then_some(index)
+    is_integer.then_some(index)
 }
 
 /// A name of the rowid that no column has taken.

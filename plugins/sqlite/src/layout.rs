@@ -61,8 +61,7 @@ impl Layouts {
             return Ok(Arc::clone(layout));
         }
         let definition = definition(connection, &self.names, id)?;
-        let included = self.tables.matches(&definition.name);
-        let layout = Arc::new(Layout::new(id, definition, included));
+        let layout = Arc::new(Layout::new(id, definition, &self.tables));
         self.width = self.width.max(layout.table.columns.len());
         self.known.insert(id, Arc::clone(&layout));
         Ok(layout)
@@ -70,7 +69,8 @@ impl Layouts {
 }
 
 impl Layout {
-    pub(crate) fn new(id: i64, definition: Definition, included: bool) -> Self {
+    pub(crate) fn new(id: i64, definition: Definition, tables: &Tables) -> Self {
+        let included = tables.matches(&definition.name);
         let table = Arc::new(definition.table());
         let key = table.key().into();
         Self { id, table, definition, key, included }

@@ -196,18 +196,16 @@ impl Planner<'_> {
             self.captured(definition, new, reason);
             return Ok(());
         };
-        // VACUUM may have given every row another rowid, and an ALTER beside it would hide it.
-        let renumbered = definition.is_keyless() && self.schema.was_moved();
         match self.standing(definition, layout) {
-            Standing::Whole(layout) => self.keep(definition, layout, renumbered),
+            Standing::Whole(layout) => self.keep(definition, layout),
             Standing::Behind(layout, trigger) => {
                 self.make_last(definition, layout, &trigger);
                 if !definition.is_keyless() {
                     self.refresh(definition, layout, layout);
                 }
-                self.keep(definition, layout, renumbered);
+                self.keep(definition, layout);
             }
-            Standing::Older(older) if !renumbered && self.is_provable(definition, older)? => {
+            Standing::Older(older) if self.is_provable(definition, older)? => {
                 let new = self.make_anew(definition, Some(older));
                 if self.has_new_columns(definition, older) {
                     self.refresh(definition, older, new);
@@ -260,6 +258,9 @@ impl Planner<'_> {
     /// the columns that were added. They have not if a unique key came meanwhile, by which a
     /// REPLACE may have removed rows that were not staged.
     fn is_provable(&self, definition: &Definition, older: i64) -> Result<bool> {
+        if self.is_renumbered(definition) {
+            return Ok(false);
+        }
         let recorded = self.schema.layouts[&older].definition.as_ref();
         let Some(recorded) = recorded else { return Ok(false) };
         let has_new = definition.uniques.iter().any(|unique| !recorded.uniques.contains(unique));
@@ -278,8 +279,13 @@ impl Planner<'_> {
             .map_err(|error| crate::connection::failure("failed to read the log", error))
     }
 
-    fn keep(&mut self, definition: &Definition, layout: i64, renumbered: bool) {
-        if renumbered {
+    /// VACUUM may have given every row another rowid, and an ALTER beside it would hide it.
+    fn is_renumbered(&self, definition: &Definition) -> bool {
+        definition.is_keyless() && self.schema.was_moved()
+    }
+
+    fn keep(&mut self, definition: &Definition, layout: i64) {
+        if self.is_renumbered(definition) {
             self.captured(definition, layout, AGAIN);
         }
         self.plan.layouts.push((layout, definition.clone()));

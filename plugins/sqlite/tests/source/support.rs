@@ -1,5 +1,4 @@
 //! A database, a source on it, and a replica that applies what the source yields.
-#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses a part of it")]
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 

@@ -1,12 +1,8 @@
 //! Nothing is lost and nothing is out of order, wherever reading stops.
 
-#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
-
-mod support;
-
+use crate::support::{Random, Replica, SCHEMA, TABLES, Upstream, changes, next, position, write};
 use rowtide_core::{Event, Operation};
 use rusqlite::Connection;
-use support::{Random, Replica, SCHEMA, TABLES, Upstream, changes, next, position, write};
 
 fn fill(connection: &Connection, random: &mut Random, count: usize) {
     for _ in 0..count {
@@ -156,10 +152,10 @@ async fn every_journal_mode_is_read_and_kept() {
         let source = upstream.open().await;
         let mut stream = source.read(&partition, None);
         let mut replica = Replica::default();
-        replica.apply(&support::until_idle(&mut stream).await.unwrap());
+        replica.apply(&crate::support::until_idle(&mut stream).await.unwrap());
         for _ in 0..20 {
             application.execute_batch("INSERT INTO keyless VALUES (1, 2)").unwrap();
-            replica.apply(&support::until_idle(&mut stream).await.unwrap());
+            replica.apply(&crate::support::until_idle(&mut stream).await.unwrap());
         }
         replica.check(&upstream, &TABLES);
         let now: String =

@@ -1,17 +1,13 @@
 //! What is lost is said, and what only has to be waited for is waited for.
 
-#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
-
-mod support;
-
 use std::{fs, time::Duration};
 
+use crate::support::{Replica, Upstream, changes, kind, next, operations, position, until_idle};
 use rowtide_core::{
     ErrorKind, Event, Operation, Partition, Position,
     plugin::{Execution, InstallOptions, UninstallOptions, UninstallScope},
 };
 use rusqlite::Connection;
-use support::{Replica, Upstream, changes, kind, next, operations, position, until_idle};
 
 const TABLE: &str = "CREATE TABLE t (a INTEGER PRIMARY KEY, b); INSERT INTO t VALUES (1, 1);";
 

@@ -1,15 +1,11 @@
 //! How soon a commit is yielded, and what waiting costs. Run with `--ignored --nocapture`.
 
-#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
-
-mod support;
-
 use std::{
     fs,
     time::{Duration, Instant},
 };
 
-use support::{Upstream, changes, next, until_idle};
+use crate::support::{Upstream, changes, next, until_idle};
 
 const TABLE: &str = "CREATE TABLE t (a INTEGER PRIMARY KEY, b)";
 const WRITES: u32 = 500;
