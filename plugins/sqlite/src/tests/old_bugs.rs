@@ -1,7 +1,10 @@
-//! What an earlier project of this kind got wrong, one test a bug. What concerns snapshots and
-//! positions is tested where those are.
+//! What an earlier project of this kind got wrong, one test a bug.
 
 use super::*;
+use crate::{
+    position::Progress,
+    snapshot::{self, Request},
+};
 
 /// The replayed log of `write` equals the table.
 #[track_caller]
@@ -170,4 +173,54 @@ fn names_are_quoted_everywhere() {
     let mut scene = Scene::new("CREATE TABLE \"order\" (\"group\" PRIMARY KEY, \"a b\" UNIQUE)");
     scene.run("INSERT INTO \"order\" VALUES (1, 2); REPLACE INTO \"order\" VALUES (3, 2)");
     assert_eq!(scene.told().len(), 3);
+}
+
+/// The rows of a snapshot of `t` that is read a page at a time, in every size of page.
+#[track_caller]
+fn check_pages(schema: &str, write: &str, expected: &[&str]) {
+    for rows_max in 1..=expected.len() + 1 {
+        let mut scene = Scene::new(schema);
+        scene.run(write);
+        let synced = scene.sync();
+        let mut progress = Progress::Pending { replaces: false };
+        let mut rows = Vec::new();
+        while progress != Progress::Done {
+            let request = Request {
+                layout: &synced.layouts[0],
+                progress: &progress,
+                incarnation: "i",
+                id: 1,
+                schema_version: synced.schema_version,
+                rows_max: rows_max.try_into().unwrap(),
+                bytes_max: usize::MAX,
+            };
+            let chunk = snapshot::read(&scene.ours, &request).unwrap();
+            let is_row = |change: &&Change| change.operation == Operation::Read;
+            rows.extend(chunk.changes.iter().filter(is_row).map(told));
+            progress = chunk.next;
+        }
+        assert_eq!(rows, expected, "pages of {rows_max}");
+    }
+}
+
+#[test]
+fn no_row_of_a_composite_key_is_skipped_between_pages() {
+    let write = "INSERT INTO t VALUES (0, 2, 1), (0, 3, 1), (0, 1, 2), (0, 5, 2), (0, 9, 3)";
+    let expected =
+        ["read t (0,2,1)", "read t (0,3,1)", "read t (0,1,2)", "read t (0,5,2)", "read t (0,9,3)"];
+    check_pages("CREATE TABLE t (v, b, a, PRIMARY KEY (a, b)) WITHOUT ROWID", write, &expected);
+    check_pages("CREATE TABLE t (v, b, a, PRIMARY KEY (a, b))", write, &expected);
+}
+
+#[test]
+fn pages_of_one_begin_before_the_first_row() {
+    let write = "INSERT INTO t VALUES (-9223372036854775808), (-1), (0), (9223372036854775807)";
+    let expected = [
+        "read t (-9223372036854775808)",
+        "read t (-1)",
+        "read t (0)",
+        "read t (9223372036854775807)",
+    ];
+    check_pages("CREATE TABLE t (id INTEGER PRIMARY KEY)", write, &expected);
+    check_pages("CREATE TABLE t (id INT PRIMARY KEY) WITHOUT ROWID", write, &expected);
 }
