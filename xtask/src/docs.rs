@@ -30,7 +30,7 @@ pub(crate) fn write(workspace: &Workspace) -> Result {
     Ok(())
 }
 
-/// Fails if [`write`] would change anything.
+/// Fails if [`write()`] would change anything.
 pub(crate) fn check(workspace: &Workspace) -> Result {
     let mut stale = Vec::new();
     for document in documents(workspace)? {
