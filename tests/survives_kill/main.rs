@@ -10,7 +10,7 @@ use std::{
     collections::HashSet,
     env,
     error::Error,
-    fs,
+    fmt, fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
@@ -44,7 +44,8 @@ fn main() -> ExitCode {
         return report(writer::run(Path::new(path), seed));
     }
     let Ok(rounds) = option("--rounds").unwrap_or("50").parse() else { return usage() };
-    println!("survives_kill: {rounds} rounds, --seed {seed}");
+    let kind = Kind::of(seed);
+    println!("survives_kill: {rounds} rounds, --seed {seed}, {kind}");
     let outcome = survive(rounds, seed);
     let passed = u8::from(outcome.is_ok());
     let code = report(outcome);
@@ -70,8 +71,8 @@ fn report(outcome: Outcome<()>) -> ExitCode {
 }
 
 fn survive(rounds: u32, seed: u64) -> Outcome<()> {
-    let scene = Scene::new()?;
-    writer::create(&scene.database())?;
+    let scene = Scene::new(Kind::of(seed))?;
+    writer::create(&scene.database(), scene.kind.journal_mode)?;
     let writer = Application::start(&scene, seed)?;
     let mut random = fastrand::Rng::with_seed(seed);
     for round in 1..=rounds {
@@ -121,14 +122,36 @@ fn check(scene: &Scene, replay: &Replay, versions: &HashSet<i64>) -> Outcome<()>
     Ok(())
 }
 
+/// What of the pipeline the seed decides.
+#[derive(Clone, Copy)]
+struct Kind {
+    journal_mode: &'static str,
+    checkpoint: &'static str,
+}
+
+impl Kind {
+    fn of(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut choose = |from: [&'static str; 2]| from[random.usize(0..2)];
+        Self { journal_mode: choose(["wal", "delete"]), checkpoint: choose(["sqlite", "file"]) }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "journal mode {}, checkpoint in {}", self.journal_mode, self.checkpoint)
+    }
+}
+
 /// A folder with the database, the delivered file and the checkpoint, kept if the test fails.
 struct Scene {
     folder: PathBuf,
+    kind: Kind,
 }
 
 impl Scene {
-    fn new() -> Outcome<Self> {
-        Ok(Self { folder: tempfile::tempdir()?.keep() })
+    fn new(kind: Kind) -> Outcome<Self> {
+        Ok(Self { folder: tempfile::tempdir()?.keep(), kind })
     }
 
     fn database(&self) -> PathBuf {
@@ -148,7 +171,9 @@ impl Scene {
             .args(arguments)
             .arg(root.join("config-examples/sqlite-to-file.toml"))
             .env("ROWTIDE__SOURCE__PRUNE_EVERY", "300ms")
-            .env("ROWTIDE__SOURCE__BATCH_ROWS", "200");
+            .env("ROWTIDE__SOURCE__BATCH_ROWS", "200")
+            .env("ROWTIDE__CHECKPOINT__TYPE", self.kind.checkpoint)
+            .env("ROWTIDE__CHECKPOINT__PATH", "checkpoint");
         command
     }
 

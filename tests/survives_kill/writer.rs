@@ -19,9 +19,9 @@ use rusqlite::{Connection, TransactionBehavior, params, types::Value};
 const KEYS: i64 = 8;
 
 /// Makes the tables, with some rows that only a snapshot can deliver.
-pub(crate) fn create(path: &Path) -> Result<(), rusqlite::Error> {
+pub(crate) fn create(path: &Path, journal_mode: &str) -> Result<(), rusqlite::Error> {
     let connection = Connection::open(path)?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "journal_mode", journal_mode)?;
     connection.execute_batch(
         "CREATE TABLE orders (
              id INTEGER PRIMARY KEY, version INTEGER, amount REAL, note TEXT, data BLOB, anything);
