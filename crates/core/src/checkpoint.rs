@@ -36,6 +36,8 @@ pub struct CheckpointUpdate {
 /// Positions are opaque, so no store can compare them: a [`Claim`] with a growing epoch is what
 /// keeps an old process from overwriting a newer one. A store on a local file must also hold an
 /// operating-system lock for the pipeline, from [`claim`](Self::claim) until it is dropped.
+/// So it is opened once a run and stays open through recoveries: after an error its next call must
+/// regain by itself what was lost, such as a connection.
 #[async_trait]
 pub trait CheckpointStore: Send + Sync {
     /// What was last saved; empty for a pipeline never seen. Changes nothing and needs no claim.
