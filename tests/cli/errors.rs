@@ -76,7 +76,7 @@ fn a_wrong_type_is_named() {
         &["p.toml:12:1: expected ", "found integer `7`", "key: checkpoint.path"],
     );
     check("[source]", "[sorce]", &["missing table `[source]`", "p.toml:3:2: unknown key"]);
-    check("name = \"orders\"", "name = 1", &["p.toml:1:1: expected a string", "key: name"]);
+    check("name = \"orders\"", "name = 1", &["p.toml:1:1: expected a text", "key: name"]);
 }
 
 #[test]

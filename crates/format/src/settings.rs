@@ -313,7 +313,7 @@ mod tests {
         check_error(table, "format.integer", "unknown key", near);
         check_error(json!({}), "format.type", "missing key", Some("add `type = …`"));
         let table = json!({"type": "debezium", "schemas": "x"});
-        check_error(table, "format.schemas", "expected a boolean, found a text", None);
+        check_error(table, "format.schemas", "expected true or false, found a text", None);
     }
 
     #[test]

@@ -45,7 +45,8 @@ impl de::Error for Wrong {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(format!("expected {expected}, found {}", describe(found)))
+        let expected = expected.to_string();
+        Self::new(format!("expected {}, found {}", in_words(&expected), describe(found)))
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -62,6 +63,21 @@ impl de::Error for Wrong {
 
     fn missing_field(field: &'static str) -> Self {
         Self::with_help("missing key".to_owned(), format!("add `{field} = …`")).under(field)
+    }
+}
+
+/// What serde calls a Rust type, in the words of a settings file.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "a boolean" => "true or false",
+        "a string" => "a text",
+        "a sequence" => "a list",
+        "f32" | "f64" => "a number",
+        "i8" | "i16" | "i32" | "i64" => "an integer",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
+        _ if expected.starts_with("a nonzero ") => "a whole number above 0",
+        _ if expected.starts_with("struct ") => "a table",
+        other => other,
     }
 }
 
@@ -285,7 +301,7 @@ mod tests {
             "unknown key",
             Some("did you mean `name`?"),
         );
-        check_error(json!({"count": "1"}), "count", "expected u16, found a text", None);
+        check_error(json!({"count": "1"}), "count", "expected a whole number, found a text", None);
         check_error(
             json!({"count": 1, "inner": {"mode": "fats"}}),
             "inner.mode",
@@ -295,7 +311,7 @@ mod tests {
         check_error(
             json!({"count": 1, "list": ["a", 2]}),
             "list.1",
-            "expected a string, found integer `2`",
+            "expected a text, found integer `2`",
             None,
         );
     }
