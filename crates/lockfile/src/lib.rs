@@ -88,12 +88,17 @@ fn held(path: &Path, file: &mut File) -> Error {
 fn failure(path: &Path, error: io::Error) -> Error {
     let message = format!("failed to lock `{}`", path.display());
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::transient(message),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::transient(message).help("make room on the disk")
+        }
         io::ErrorKind::NotFound => Error::fatal(message).help("make the directory first"),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Error::fatal(message).help("let this user write there, or use another path")
+        }
         io::ErrorKind::Unsupported => {
             Error::fatal(message).help("use a file system that has locks, such as a local disk")
         }
-        _ => Error::fatal(message),
+        _ => Error::fatal(message).help("use another path"),
     }
     .because(error)
 }

@@ -14,6 +14,7 @@ use crate::{
     compression::Compression,
     disk,
     journal::{Journal, Rotation},
+    place,
     sink::FileSink,
 };
 
@@ -74,7 +75,11 @@ impl Config for FileSinkConfig {
             every: self.rotate_every.map(Period::duration),
             compression: self.compress,
         };
-        let journal = disk::blocking(move || Journal::open(&self.path, rotation)).await?;
+        let open = move || {
+            place::check_ours(&self.path)?;
+            Journal::open(&self.path, rotation)
+        };
+        let journal = disk::blocking(open).await.map_err(|error| error.key("path"))?;
         Ok(Box::new(FileSink::new(encoder, journal)))
     }
 }

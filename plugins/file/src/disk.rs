@@ -25,19 +25,22 @@ pub(crate) fn directory_of(path: &Path) -> &Path {
 /// An error about `path`: a disk without room gets some, a missing directory does not appear.
 pub(crate) fn failure(what: &str, path: &Path, error: io::Error) -> Error {
     let message = format!("failed to {what} `{}`", path.display());
-    let classified = match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            Error::transient(message).help("make room on the disk; the pipeline goes on by itself")
-        }
-        ErrorKind::NotFound => Error::fatal(message).help("make the directory first"),
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            Error::fatal(message).help("let this user write there, or use another path")
-        }
-        ErrorKind::IsADirectory | ErrorKind::NotADirectory | ErrorKind::FileTooLarge => {
-            Error::fatal(message)
-        }
-        _ => Error::transient(message),
-    };
+    let classified =
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::transient(message)
+                .help("make room on the disk; the pipeline goes on by itself"),
+            ErrorKind::NotFound => Error::fatal(message).help("make the directory first"),
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                Error::fatal(message).help("let this user write there, or use another path")
+            }
+            ErrorKind::IsADirectory
+            | ErrorKind::NotADirectory
+            | ErrorKind::AlreadyExists
+            | ErrorKind::InvalidFilename => Error::fatal(message).help("use another path"),
+            ErrorKind::FileTooLarge => Error::fatal(message)
+                .help("set `rotate_bytes`, or lift the limit on the size of files"),
+            _ => Error::transient(message),
+        };
     classified.because(error)
 }
 

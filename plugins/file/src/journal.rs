@@ -12,6 +12,7 @@ use crate::{
     compression::{self, Compression},
     disk,
     names::Names,
+    place,
 };
 
 /// A file of whole lines that only this process appends to, and its predecessors.
@@ -85,6 +86,9 @@ impl Journal {
 
     /// Returns once all that was appended is on the disk.
     pub(crate) fn flush(&mut self) -> Result<()> {
+        if self.length > self.durable {
+            place::check_unmoved(&self.names.active, &self.file, self.length)?;
+        }
         self.sync_file()?;
         if self.has_new_name {
             let directory = self.names.directory();
@@ -126,8 +130,9 @@ impl Journal {
 
     /// Closes the file, which is durable before it gets its other name, and begins the next.
     fn rotate(&mut self) -> Result<()> {
-        self.sync_file()?;
         let active = self.names.active.clone();
+        place::check_unmoved(&active, &self.file, self.length)?;
+        self.sync_file()?;
         let failed = |error| disk::failure("rename", &active, error);
         let closed = self.names.next(Timestamp::now()).map_err(failed)?;
         fs::rename(&active, &closed).map_err(failed)?;
@@ -143,10 +148,20 @@ impl Journal {
     /// system, and it is delivered again. By another handle: this one is not trusted any more.
     fn give_up(&self, what: &str, error: io::Error) -> Error {
         let path = &self.names.active;
-        let cut = OpenOptions::new().write(true).open(path);
         // If this fails too, the next open repairs the torn line, and lines may come twice.
-        let _ = cut.and_then(|file| file.set_len(self.durable));
+        let _ = self.cut();
         disk::failure(what, path, error)
+    }
+
+    fn cut(&self) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(&self.names.active)?;
+        // Never another file, and never to a larger size.
+        let is_ours = place::is_at(&self.names.active, &self.file)?;
+        if is_ours && file.metadata()?.len() > self.durable {
+            file.set_len(self.durable)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -7,4 +7,5 @@ mod config;
 mod disk;
 mod journal;
 mod names;
+mod place;
 mod sink;

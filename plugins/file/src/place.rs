@@ -1,0 +1,127 @@
+//! Whose file stands at a path: ours, or one that must be left alone.
+
+use std::{
+    fs::{self, File, Metadata},
+    io::{self, Read},
+    path::Path,
+};
+
+use rowtide_core::{Error, Result};
+
+use crate::disk;
+
+/// Refuses to append to what this sink cannot have written, such as a database or a device: the
+/// torn last line that is cut off at the opening would be a part of it.
+///
+/// # Errors
+/// `Config` if it is something else than lines of ours.
+pub(crate) fn check_ours(path: &Path) -> Result<()> {
+    let refuse = |what: &str| {
+        let help = "name a file that only this sink writes; what is there is left as it is";
+        Err(Error::config(format!("`{}` {what}", path.display())).help(help))
+    };
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(disk::failure("open", path, error)),
+    };
+    if metadata.is_dir() {
+        return refuse("is a directory");
+    }
+    if !metadata.is_file() {
+        return refuse("is no regular file, so nothing in it can be made durable");
+    }
+    match first_byte(path) {
+        // Every format writes objects; a crash of the system can leave zeros instead.
+        Ok(None | Some(b'{' | 0)) => Ok(()),
+        Ok(Some(_)) => refuse("has something else in it than changes"),
+        Err(error) => Err(disk::failure("open", path, error)),
+    }
+}
+
+fn first_byte(path: &Path) -> io::Result<Option<u8>> {
+    File::open(path)?.bytes().next().transpose()
+}
+
+/// Makes sure that `file` is what readers find at `path`, with all of its `length`.
+///
+/// # Errors
+/// `Transient` if somebody moved, removed or shortened it: what was not flushed before is written
+/// again, to the file that is there then.
+pub(crate) fn check_unmoved(path: &Path, file: &File, length: u64) -> Result<()> {
+    let moved = |how: &str| {
+        Err(Error::transient(format!("`{}` was {how} by somebody else", path.display()))
+            .help("set `rotate_bytes` or `rotate_every` to have files closed and renamed"))
+    };
+    match is_at(path, file) {
+        Ok(true) => {}
+        Ok(false) => return moved("moved or removed"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return moved("moved or removed"),
+        Err(error) => return Err(disk::failure("find", path, error)),
+    }
+    match file.metadata() {
+        Ok(metadata) if metadata.len() < length => moved("shortened"),
+        Ok(_) => Ok(()),
+        Err(error) => Err(disk::failure("find", path, error)),
+    }
+}
+
+/// Whether `file` is the one at `path`.
+pub(crate) fn is_at(path: &Path, file: &File) -> io::Result<bool> {
+    Ok(is_same(&fs::metadata(path)?, &file.metadata()?))
+}
+
+#[cfg(unix)]
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Elsewhere an open file can be neither moved nor removed.
+#[cfg(not(unix))]
+fn is_same(_one: &Metadata, _other: &Metadata) -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use rowtide_core::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn only_lines_of_changes_are_appended_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
+        check_ours(&path).unwrap();
+        for ours in ["", "{\"id\":1}\n", "{\"torn", "\0\0\0"] {
+            fs::write(&path, ours).unwrap();
+            check_ours(&path).unwrap();
+        }
+        for other in ["SQLite format 3\0", "name = \"orders\"\n", "\n", "[]"] {
+            fs::write(&path, other).unwrap();
+            let error = check_ours(&path).unwrap_err();
+            assert_eq!(error.kind(), &ErrorKind::Config, "{other}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), other);
+        }
+        for other in [directory.path(), Path::new("/dev/null")] {
+            assert_eq!(check_ours(other).unwrap_err().kind(), &ErrorKind::Config);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_is_moved_removed_or_shortened_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
+        fs::write(&path, "{}\n").unwrap();
+        let file = File::open(&path).unwrap();
+        check_unmoved(&path, &file, 3).unwrap();
+        check_unmoved(&path, &file, 2).unwrap();
+        assert!(check_unmoved(&path, &file, 4).unwrap_err().message().contains("shortened"));
+        fs::rename(&path, directory.path().join("y")).unwrap();
+        assert!(check_unmoved(&path, &file, 3).unwrap_err().is_transient());
+        fs::write(&path, "{}\n").unwrap();
+        assert!(check_unmoved(&path, &file, 3).unwrap_err().is_transient());
+    }
+}
