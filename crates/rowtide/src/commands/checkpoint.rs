@@ -3,7 +3,7 @@ use std::{fmt::Write, path::Path};
 use jiff::Timestamp;
 use rowtide_core::{
     CheckpointStore, CheckpointUpdate, Claim, Context, Error, Owner, PartitionState, Position,
-    Progress, Result, Shutdown,
+    Progress, Result, Shutdown, registry::Role,
 };
 
 use crate::{
@@ -72,7 +72,12 @@ pub(crate) async fn reset(path: &Path, consent: Consent) -> Result<(), Problems>
 }
 
 async fn load(file: &PipelineFile) -> Result<Vec<PartitionState>> {
-    open(file).await?.load(&file.pipeline.name).await
+    open(file).await?.load(&file.pipeline.name).await.map_err(placed)
+}
+
+/// An open store knows its own settings only.
+pub(super) fn placed(error: Error) -> Error {
+    error.under(Role::Checkpoint.name())
 }
 
 async fn move_partition(file: &PipelineFile, to: &Move, consent: Consent) -> Result<()> {
@@ -83,7 +88,7 @@ async fn move_partition(file: &PipelineFile, to: &Move, consent: Consent) -> Res
     })?;
     let name = &file.pipeline.name;
     let store = open(file).await?;
-    find(&store.load(name).await?, &to.partition)?;
+    find(&store.load(name).await.map_err(placed)?, &to.partition)?;
     if consent == Consent::Asked {
         output::confirm(&format!(
             "pipeline `{name}` will go on after {} in partition `{}`; changes before it that were \
@@ -93,10 +98,10 @@ async fn move_partition(file: &PipelineFile, to: &Move, consent: Consent) -> Res
     }
     // What was loaded before the claim may have moved since.
     let claim = claim(store.as_ref(), name).await?;
-    let mut state = find(&store.load(name).await?, &to.partition)?;
+    let mut state = find(&store.load(name).await.map_err(placed)?, &to.partition)?;
     state.progress = Progress::Delivered(Position::from_text(&to.position));
     let update = CheckpointUpdate { states: vec![state], forgotten: Vec::new() };
-    store.save(&claim, &update).await
+    store.save(&claim, &update).await.map_err(placed)
 }
 
 fn find(states: &[PartitionState], partition: &str) -> Result<PartitionState> {
@@ -122,9 +127,10 @@ async fn forget(file: &PipelineFile, consent: Consent) -> Result<()> {
     }
     let store = open(file).await?;
     let claim = claim(store.as_ref(), name).await?;
-    let states = store.load(name).await?;
+    let states = store.load(name).await.map_err(placed)?;
     let forgotten = states.into_iter().map(|state| state.partition.id).collect();
-    store.save(&claim, &CheckpointUpdate { states: Vec::new(), forgotten }).await?;
+    let update = CheckpointUpdate { states: Vec::new(), forgotten };
+    store.save(&claim, &update).await.map_err(placed)?;
     // Last: a source that has forgotten the pipeline may let go of what a checkpoint still needs,
     // while a source that remembers it refuses to start until this command has run again.
     file.pipeline.source.forget(&context(file)).await
@@ -134,14 +140,15 @@ async fn open(file: &PipelineFile) -> Result<Box<dyn CheckpointStore>> {
     file.pipeline.checkpoint.open(&context(file)).await
 }
 
-async fn claim(store: &dyn CheckpointStore, pipeline: &str) -> Result<Claim> {
+/// Takes `pipeline` over in the name of this process.
+pub(super) async fn claim(store: &dyn CheckpointStore, pipeline: &str) -> Result<Claim> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let owner = Owner {
         host: host.map_or_else(|| "this host".to_owned(), |host| host.trim().to_owned()),
         process: std::process::id(),
         since: Timestamp::now(),
     };
-    store.claim(pipeline, &owner).await
+    store.claim(pipeline, &owner).await.map_err(placed)
 }
 
 fn context(file: &PipelineFile) -> Context {

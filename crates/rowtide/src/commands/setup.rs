@@ -1,8 +1,11 @@
 use rowtide_core::{
-    Context, Result, Shutdown,
+    CheckpointStore, Context, Result, Shutdown,
     plugin::{Execution, InstallOptions, UninstallOptions, UninstallScope},
 };
 
+use rowtide_engine::Pipeline;
+
+use super::checkpoint::{claim, placed};
 use crate::{
     arguments::{SetupArguments, TeardownArguments},
     output,
@@ -40,9 +43,15 @@ pub(crate) async fn teardown(arguments: &TeardownArguments) -> Result<(), Proble
     let context = context(&file);
     let PipelineFile { pipeline, origin } = file;
     let uninstall = async || -> Result<Vec<String>> {
+        let held = match (scope, execution) {
+            (UninstallScope::Triggers, _) | (_, Execution::DryRun) => None,
+            _ => hold(&pipeline, &context).await?,
+        };
         let mut statements = pipeline.source.uninstall(&context, options).await?;
         if scope != UninstallScope::Triggers {
             statements.extend(pipeline.sink.uninstall(&context, options).await?);
+            // The store itself may want the lock that goes with the claim.
+            drop(held);
             statements.extend(pipeline.checkpoint.uninstall(&context, options).await?);
         }
         Ok(statements)
@@ -50,6 +59,17 @@ pub(crate) async fn teardown(arguments: &TeardownArguments) -> Result<(), Proble
     let statements =
         uninstall().await.map_err(|error| origin.runtime_problem(&pipeline.name, error))?;
     report(&pipeline.name, execution, &statements)
+}
+
+/// Takes the pipeline over, so that nothing is removed under a process that runs it. A pipeline
+/// without a checkpoint has never run.
+async fn hold(pipeline: &Pipeline, context: &Context) -> Result<Option<Box<dyn CheckpointStore>>> {
+    let store = pipeline.checkpoint.open(context).await?;
+    if store.load(&pipeline.name).await.map_err(placed)?.is_empty() {
+        return Ok(None);
+    }
+    claim(store.as_ref(), &pipeline.name).await?;
+    Ok(Some(store))
 }
 
 fn execution(is_dry: bool) -> Execution {

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use figment::{
     Metadata, Profile, Provider,
@@ -12,6 +12,9 @@ use toml::{
 
 use super::{Place, Problem};
 
+/// How many characters of a broken line are shown.
+const SNIPPET: usize = 100;
+
 /// A parsed TOML file, which remembers where each key stands.
 #[derive(Debug)]
 pub(super) struct Document {
@@ -24,6 +27,7 @@ pub(super) struct Document {
 pub(super) struct Places {
     file: String,
     places: HashMap<String, (usize, usize)>,
+    tables: HashSet<String>,
 }
 
 impl Document {
@@ -33,9 +37,10 @@ impl Document {
     /// `Config`, at the place where the TOML is broken.
     pub(super) fn parse(file: &str, text: &str) -> Result<Self, Problem> {
         let table = DeTable::parse(text).map_err(|error| broken(file, text, &error))?;
-        let mut reader = Reader { lines: Lines::new(text), places: HashMap::new() };
+        let mut reader =
+            Reader { lines: Lines::new(text), places: HashMap::new(), tables: HashSet::new() };
         let values = reader.table("", table.get_ref());
-        let places = Places { file: file.to_owned(), places: reader.places };
+        let places = Places { file: file.to_owned(), places: reader.places, tables: reader.tables };
         match values {
             Ok(values) => Ok(Self { values, places }),
             Err(error) => Err(Problem::new(places.nearest(error.setting()), error)),
@@ -69,6 +74,11 @@ impl Places {
         Place::Line { file: self.file.clone(), line: 1, column: 1 }
     }
 
+    /// Whether the file has a table, or a list, at this key.
+    pub(super) fn is_table(&self, key: &str) -> bool {
+        self.tables.contains(key)
+    }
+
     fn nearest(&self, key: Option<&str>) -> Place {
         key.and_then(|key| self.find(key)).unwrap_or_else(|| self.beginning())
     }
@@ -77,10 +87,12 @@ impl Places {
 struct Reader<'a> {
     lines: Lines<'a>,
     places: HashMap<String, (usize, usize)>,
+    tables: HashSet<String>,
 }
 
 impl Reader<'_> {
     fn table(&mut self, path: &str, table: &DeTable<'_>) -> Result<Dict> {
+        self.tables.insert(path.to_owned());
         let mut entries = Dict::new();
         for (key, value) in table {
             let path = join(path, key.get_ref());
@@ -132,15 +144,22 @@ fn broken(file: &str, text: &str, error: &toml::de::Error) -> Problem {
     let lines = Lines::new(text);
     let (line, column) = lines.place(error.span().map_or(0, |span| span.start));
     let gutter = " ".repeat(line.to_string().len());
-    let snippet = format!(
-        " {gutter} |\n {line} | {}\n {gutter} | {}^",
-        lines.text(line),
-        " ".repeat(column - 1)
-    );
+    // Of a very long line, what stands around the mistake.
+    let skipped = if column > SNIPPET { column - SNIPPET / 2 } else { 0 };
+    let part: String = lines.text(line).chars().skip(skipped).take(SNIPPET).collect();
+    let margin = " ".repeat(column - 1 - skipped);
+    let snippet = format!(" {gutter} |\n {line} | {part}\n {gutter} | {margin}^");
     let place = Place::Line { file: file.to_owned(), line, column };
-    let error = Error::config(format!("this is not TOML: {}", error.message()))
-        .help("a text needs quotes: `path = \"shop.db\"`; a table begins with `[source]`");
+    let error =
+        Error::config(format!("this is not TOML: {}", error.message())).help(mend(error.message()));
     Problem::new(place, error).snippet(snippet)
+}
+
+fn mend(message: &str) -> &'static str {
+    match message {
+        "duplicate key" => "keep one of them; a table too is written once",
+        _ => "a text needs quotes: `path = \"shop.db\"`; a table begins with `[source]`",
+    }
 }
 
 /// Turns byte offsets into lines and columns, both counted from 1.
@@ -201,6 +220,9 @@ mod tests {
             "error: f.toml:2:8: this is not TOML: string values must be quoted",
         );
         check_broken("a = 1\na = 2\n", "error: f.toml:2:1: this is not TOML: duplicate key");
+        check_broken(&format!("a = {}", "[".repeat(9_999)), "error: f.toml:1:");
+        let problem = Document::parse("f.toml", &"a.".repeat(9_999)).unwrap_err().to_string();
+        assert!(problem.len() < 500, "{problem}");
         check_broken("a = ", "error: f.toml:1:5: this is not TOML");
         check_broken("[x]\na = 99999999999999999999", "error: f.toml:2:1: 99999999999999999999");
     }

@@ -26,11 +26,23 @@ pub(super) fn interpolate(
         }
         whole.push_str(before);
         let Some((name, after)) = after.split_once('}') else { return Err(unclosed()) };
+        if !is_name(name) {
+            return Err(unnamed(name));
+        }
         whole.push_str(&variable(name).ok_or_else(|| unset(name))?);
         rest = after;
     }
     whole.push_str(rest);
     Ok(Some(whole))
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|one| one.is_ascii_alphanumeric() || one == '_')
+}
+
+fn unnamed(name: &str) -> Error {
+    Error::config(format!("`{name}` cannot be the name of an environment variable"))
+        .help(format!("write `${{NAME}}`, or `$${{{name}}}` if the text itself is meant"))
 }
 
 fn unset(name: &str) -> Error {
@@ -75,5 +87,9 @@ mod tests {
         let error = interpolate("x${NO}", variable).unwrap_err();
         assert_eq!(error.message(), "the environment variable `NO` is not set");
         assert!(interpolate("${A", variable).is_err());
+        for odd in ["${}", "${ A }", "${A${B}}", "${A:-x}"] {
+            let error = interpolate(odd, variable).unwrap_err();
+            assert!(error.message().ends_with("cannot be the name of an environment variable"));
+        }
     }
 }

@@ -11,6 +11,7 @@ mod sections;
 use std::{
     collections::HashMap,
     fs,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
@@ -75,9 +76,22 @@ fn read(path: &Path, overlay: &Overlay) -> Result<PipelineFile, Problems> {
     match fs::read_to_string(path) {
         Ok(text) => assemble(&file, &text, overlay),
         Err(error) => {
-            let error = Error::config("failed to read the pipeline file").because(error);
+            let error =
+                Error::config("failed to read the pipeline file").help(mend(&error)).because(error);
             Err(Problem::new(Place::File(file), error).into())
         }
+    }
+}
+
+fn mend(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::NotFound => {
+            "name a file that is there; paths are relative to the directory this was started in"
+        }
+        ErrorKind::IsADirectory => "name a file in it; each file has one pipeline",
+        ErrorKind::InvalidData => "save it as TOML, which is a text in UTF-8",
+        ErrorKind::PermissionDenied => "let this user read it",
+        _ => "name a file that can be read",
     }
 }
 

@@ -32,6 +32,12 @@ impl Origin {
     }
 
     fn set(&self, mut key: &str) -> Option<Place> {
+        // A table that the file does not have can only be that of a variable.
+        if !self.places.is_table(key)
+            && let Some(place) = self.overlay.find_below(key)
+        {
+            return Some(place);
+        }
         loop {
             if let Some(place) = self.overlay.find(key).or_else(|| self.places.find(key)) {
                 return Some(place);
@@ -48,9 +54,14 @@ mod tests {
 
     #[track_caller]
     fn check(key: &str, expected: &str) {
-        let text = "name = \"n\"\n[source]\npath = \"p\"\ntables = [\"t\"]\n[sink]";
+        let text = "name = \"n\"\n[source]\npath = \"p\"\ntables = [\"t\"]\n[sink]\na = 1";
         let document = Document::parse("f.toml", text).unwrap();
-        let overlay = overlay(&[("source.path", "q"), ("sink.every", "x")]);
+        let overlay = overlay(&[
+            ("source.path", "q"),
+            ("sink.every", "x"),
+            ("sink.a.b", "x"),
+            ("new.deep.er", "x"),
+        ]);
         let origin = Origin::new(document.places().clone(), overlay);
         assert_eq!(origin.place(key).to_string(), expected);
     }
@@ -61,6 +72,9 @@ mod tests {
         check("source.tables.0", "f.toml:4:11");
         check("source.path", "environment variable ROWTIDE__SOURCE__PATH");
         check("sink.every", "environment variable ROWTIDE__SINK__EVERY");
+        check("sink.a", "environment variable ROWTIDE__SINK__A__B");
+        check("new", "environment variable ROWTIDE__NEW__DEEP__ER");
+        check("sink", "f.toml:5:2");
         check("sink.every.0", "environment variable ROWTIDE__SINK__EVERY");
     }
 

@@ -48,6 +48,13 @@ impl Overlay {
         self.values.contains_key(key).then(|| Place::Variable(variable(key)))
     }
 
+    /// A variable that sets something below this key.
+    pub(super) fn find_below(&self, key: &str) -> Option<Place> {
+        let is_below =
+            |other: &&String| other.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
+        self.values.keys().find(is_below).map(|key| Place::Variable(variable(key)))
+    }
+
     /// Whether figment has a value of this origin from here.
     pub(super) fn is_origin(metadata: &Metadata) -> bool {
         metadata.name == NAME

@@ -70,7 +70,8 @@ fn name(settings: &mut Settings) -> Result<String> {
     if starts_well && name.len() <= 100 && name.chars().all(is_plain) {
         return Ok(name);
     }
-    Err(Error::config(format!("`{name}` cannot be the name of a pipeline"))
+    let shown: String = name.chars().take(100).collect();
+    Err(Error::config(format!("`{shown}` cannot be the name of a pipeline"))
         .key("name")
         .help("use up to 100 of a-z, A-Z, 0-9, `-`, `_` and `.`, beginning with a letter or digit"))
 }
