@@ -1,13 +1,8 @@
 //! Licences, bans and sources of the dependencies, and known advisories where they can be had.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{path::PathBuf, process::Command, time::Duration};
 
-use crate::{Result, process, workspace::Workspace};
+use crate::{Result, cache, process, workspace::Workspace};
 
 const VERSION: &str = "0.20.2";
 const FETCH_LIMIT: Duration = Duration::from_secs(60);
@@ -36,7 +31,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result {
 
 /// The program of the pinned version, built on its first use, outside the clone.
 fn installed(workspace: &Workspace) -> Result<PathBuf> {
-    let folder = cache()?.join(format!("cargo-deny-{VERSION}"));
+    let folder = cache::folder()?.join(format!("cargo-deny-{VERSION}"));
     let program = folder.join("bin/cargo-deny");
     if !program.exists() {
         println!("cargo-deny {VERSION} is not in {}; building it once", folder.display());
@@ -49,10 +44,4 @@ fn installed(workspace: &Workspace) -> Result<PathBuf> {
         std::fs::remove_dir_all(folder.join("target"))?;
     }
     Ok(program)
-}
-
-fn cache() -> Result<PathBuf> {
-    let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
-    Ok(cache.ok_or("neither XDG_CACHE_HOME nor HOME is set")?.join("rowtide"))
 }

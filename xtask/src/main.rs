@@ -1,10 +1,12 @@
 //! The chores of the repository, run as `cargo xtask NAME`.
 
+mod cache;
 mod deny;
 mod docs;
 mod new_plugin;
 mod process;
 mod registrations;
+mod services;
 mod test;
 mod tidy;
 mod workspace;
@@ -44,6 +46,11 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Starts and stops the servers that tests talk to.
+    Services {
+        #[command(subcommand)]
+        action: services::Action,
+    },
     /// Starts a plugin of this name as a copy of the ticker.
     NewPlugin { name: String },
 }
@@ -66,6 +73,7 @@ fn run(chore: Chore) -> Result {
         Chore::Docs { check: true } => docs::check(&workspace),
         Chore::Docs { check: false } => docs::write(&workspace),
         Chore::Bench { system, options } => bench(&workspace, &system, &options),
+        Chore::Services { action } => services::run(&workspace, action),
         Chore::NewPlugin { name } => new_plugin::run(&workspace, &name),
     }
 }

@@ -24,6 +24,17 @@ pub(crate) fn check(command: &mut Command) -> Result {
     }
 }
 
+/// Runs `command` to its end, and shows what it printed only if that is not a good one.
+pub(crate) fn check_quietly(command: &mut Command) -> Result {
+    let output = command.output().map_err(|error| format!("{}: {error}", shown(command)))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = String::from_utf8_lossy(&printed);
+    Err(format!("`{}` failed: {}\n{}", shown(command), output.status, printed.trim_end()).into())
+}
+
 /// What `command` prints to stdout.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command.stderr(Stdio::inherit()).output()?;
@@ -95,6 +106,8 @@ mod tests {
         assert!(check(&mut shell("exit 1")).is_err());
         assert!(watch(&mut shell("exit 1"), |_| ()).is_err());
         assert!(output(&mut shell("exit 1")).is_err());
+        let error = check_quietly(&mut shell("echo why; exit 1")).unwrap_err().to_string();
+        assert!(error.ends_with("\nwhy"), "{error}");
         assert_eq!(output(&mut shell("echo a")).unwrap(), "a\n");
     }
 

@@ -1,0 +1,178 @@
+//! Kafka, one node that is broker and controller, run from its jars.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use super::{
+    Service,
+    install::require,
+    place::{Place, detached},
+};
+use crate::{
+    Result, cache,
+    process::{check_quietly, output},
+};
+
+const VERSION: &str = "4.1.1";
+const PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
+
+const CLIENTS: usize = 0;
+const CONTROLLER: usize = 1;
+const BEHIND_PROXY: usize = 2;
+/// Kafka tells its clients where to go on, so it has to know where a proxy listens.
+const PROXY: usize = 3;
+
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Metadata, version 1, correlation 1, no client, no topics.
+const REQUEST: [u8; 18] = [0, 0, 0, 14, 0, 3, 0, 1, 0, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 0];
+
+pub(super) struct Kafka;
+
+impl Service for Kafka {
+    fn name(&self) -> &'static str {
+        "kafka"
+    }
+
+    fn programs(&self) -> &'static [&'static str] {
+        &["java", "mvn"]
+    }
+
+    fn packages(&self) -> &'static [&'static str] {
+        &["default-jre-headless", "maven"]
+    }
+
+    fn ports(&self) -> usize {
+        4
+    }
+
+    fn variables(&self, ports: &[u16]) -> Vec<(&'static str, String)> {
+        let address = |number: usize| format!("127.0.0.1:{}", ports[number]);
+        vec![
+            ("ROWTIDE_KAFKA_BROKERS", address(CLIENTS)),
+            ("ROWTIDE_KAFKA_BEHIND_PROXY", address(BEHIND_PROXY)),
+            ("ROWTIDE_KAFKA_PROXY", address(PROXY)),
+        ]
+    }
+
+    fn fetch(&self) -> Result {
+        let folder = folder()?;
+        if folder.exists() {
+            return Ok(());
+        }
+        eprintln!("kafka: fetching the jars of {VERSION} into {}", folder.display());
+        let making = folder.with_extension(std::process::id().to_string());
+        fs::create_dir_all(&making)?;
+        fs::write(making.join("pom.xml"), project())?;
+        let mut fetch = Command::new(require("mvn")?);
+        fetch.current_dir(&making).args(["--batch-mode", "--quiet", PLUGIN]);
+        fetch.args(["-DincludeScope=runtime", "-DoutputDirectory=lib"]);
+        check_quietly(&mut fetch)?;
+        // In one step: another run finds all of them, or none.
+        match fs::rename(&making, &folder) {
+            Err(_) if folder.exists() => Ok(fs::remove_dir_all(making)?),
+            renamed => Ok(renamed?),
+        }
+    }
+
+    fn prepare(&self, place: &Place) -> Result {
+        self.configure(place)?;
+        let id = output(java(place)?.args(["kafka.tools.StorageTool", "random-uuid"]))?;
+        let mut format = java(place)?;
+        format.args(["kafka.tools.StorageTool", "format", "-t", id.trim()]);
+        output(format.args(["-c", "server.properties"])).map(drop)
+    }
+
+    fn configure(&self, place: &Place) -> Result {
+        let port = |number: usize| place.ports[number];
+        let data = place.folder.join("data");
+        let [clients, controller] = [port(CLIENTS), port(CONTROLLER)];
+        let [behind, proxy] = [port(BEHIND_PROXY), port(PROXY)];
+        let settings = format!(
+            "process.roles=broker,controller\nnode.id=1\n\
+             controller.quorum.voters=1@127.0.0.1:{controller}\n\
+             listeners=PLAINTEXT://127.0.0.1:{clients},PROXIED://127.0.0.1:{behind},\
+             CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{clients},PROXIED://127.0.0.1:{proxy}\n\
+             controller.listener.names=CONTROLLER\ninter.broker.listener.name=PLAINTEXT\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,\
+             PROXIED:PLAINTEXT\n\
+             log.dirs={}\nnum.partitions=1\noffsets.topic.replication.factor=1\n\
+             offsets.topic.num.partitions=1\ntransaction.state.log.replication.factor=1\n\
+             transaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=1\n\
+             group.initial.rebalance.delay.ms=0\n",
+            data.display(),
+        );
+        place.write("server.properties", &settings)?;
+        place.write("log4j2.properties", LOGGING)
+    }
+
+    fn server(&self, place: &Place) -> Result<Command> {
+        let java = java(place)?;
+        let mut server = detached(java.get_program());
+        server.args(["-Xms256m", "-Xmx512m"]).args(java.get_args());
+        server.args(["kafka.Kafka", "server.properties"]);
+        Ok(server)
+    }
+
+    /// It tells where its brokers are once it is one.
+    fn answers(&self, place: &Place) -> Result<bool> {
+        let mut answer = [0; 12];
+        let mut asked = || {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, place.ports[CLIENTS]));
+            let mut stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT)?;
+            stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+            stream.write_all(&REQUEST)?;
+            stream.read_exact(&mut answer)
+        };
+        // Length, correlation, number of brokers.
+        Ok(asked().is_ok() && answer[4..] == [0, 0, 0, 1, 0, 0, 0, 1])
+    }
+}
+
+const LOGGING: &str = "rootLogger.level = warn
+rootLogger.appenderRef.o.ref = o
+appender.o.type = Console
+appender.o.name = o
+appender.o.layout.type = PatternLayout
+appender.o.layout.pattern = %d %p %c %m%n
+";
+
+/// The jars of all its parts.
+fn folder() -> Result<PathBuf> {
+    Ok(cache::folder()?.join(format!("kafka-{VERSION}")))
+}
+
+/// Java with the jars, in the folder of the server.
+fn java(place: &Place) -> Result<Command> {
+    let mut java = Command::new(require("java")?);
+    java.current_dir(&place.folder).arg("-Dlog4j2.configurationFile=log4j2.properties");
+    java.arg("-cp").arg(Path::new(&folder()?).join("lib/*"));
+    Ok(java)
+}
+
+fn project() -> String {
+    let dependency = |(group, artifact, version): (&str, &str, &str)| {
+        format!(
+            "<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>\
+             <version>{version}</version></dependency>\n"
+        )
+    };
+    let dependencies = [
+        ("org.apache.kafka", "kafka_2.13", VERSION),
+        ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.3"),
+        ("org.apache.logging.log4j", "log4j-core", "2.25.3"),
+    ];
+    format!(
+        "<project><modelVersion>4.0.0</modelVersion><groupId>local</groupId>\
+         <artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>\n\
+         <dependencies>\n{}</dependencies></project>\n",
+        dependencies.map(dependency).concat()
+    )
+}

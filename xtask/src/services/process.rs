@@ -1,0 +1,116 @@
+//! A process that was started earlier, by another run of this program.
+
+use std::{
+    fs,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::PAUSE;
+use crate::{Result, process::check};
+
+/// A process, told from a later one of the same number by when it was started.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    /// In ticks of the kernel since the machine was started.
+    started: u64,
+}
+
+#[derive(Debug, PartialEq)]
+pub(super) enum Condition {
+    Running,
+    /// Stopped by a signal, until another one.
+    Frozen,
+    Ended,
+}
+
+impl Process {
+    /// The process of this number; `None` if there is none.
+    pub(super) fn of(pid: u32) -> Option<Self> {
+        look(pid).map(|(_, started)| Self { pid, started })
+    }
+
+    pub(super) fn condition(&self) -> Condition {
+        match look(self.pid) {
+            Some((state, started)) if started == self.started => match state {
+                // It has ended; only nobody has asked how.
+                'Z' | 'X' => Condition::Ended,
+                'T' | 't' => Condition::Frozen,
+                _ => Condition::Running,
+            },
+            _ => Condition::Ended,
+        }
+    }
+
+    /// Sends a signal, unless the process has ended.
+    pub(super) fn signal(&self, name: &str) -> Result {
+        if self.condition() == Condition::Ended {
+            return Ok(());
+        }
+        let sent = check(Command::new("kill").args(["-s", name, &self.pid.to_string()]));
+        // It may end between the look and the signal.
+        if self.condition() == Condition::Ended { Ok(()) } else { sent }
+    }
+
+    /// Waits for its end, and says whether that came within `limit`.
+    pub(super) fn ends_within(&self, limit: Duration) -> bool {
+        let begin = Instant::now();
+        while self.condition() != Condition::Ended {
+            if begin.elapsed() > limit {
+                return false;
+            }
+            thread::sleep(PAUSE);
+        }
+        true
+    }
+}
+
+/// The state and the start of a process.
+fn look(pid: u32) -> Option<(char, u64)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in brackets, which may hold blanks and brackets itself.
+    let (_, fields) = text.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_frozen_woken_and_ended() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let process = Process::of(child.id()).unwrap();
+        assert_eq!(process.condition(), Condition::Running);
+        process.signal("STOP").unwrap();
+        let begin = Instant::now();
+        while process.condition() != Condition::Frozen {
+            assert!(begin.elapsed() < Duration::from_secs(60));
+        }
+        process.signal("CONT").unwrap();
+        process.signal("KILL").unwrap();
+        // Not waited for yet: what is left of it counts as ended.
+        assert!(process.ends_within(Duration::from_secs(60)));
+        child.wait().unwrap();
+        assert_eq!(process.condition(), Condition::Ended);
+        process.signal("TERM").unwrap();
+    }
+
+    #[test]
+    fn another_process_of_the_same_number_is_left_alone() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let process = Process::of(child.id()).unwrap();
+        let earlier = Process { started: process.started - 1, ..process };
+        assert_eq!(earlier.condition(), Condition::Ended);
+        earlier.signal("KILL").unwrap();
+        assert_eq!(process.condition(), Condition::Running);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
