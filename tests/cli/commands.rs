@@ -97,12 +97,23 @@ fn checkpoint_cannot_be_changed_under_a_running_pipeline() {
     sandbox.printed(&["checkpoint", "show", "p.toml"]);
 }
 
+const SHOP: &str = "name = \"s\"\n[source]\ntype = \"sqlite\"\npath = \"shop.db\"\n\
+    [sink]\ntype = \"stdout\"\n[checkpoint]\ntype = \"sqlite\"\npath = \"c.db\"\n";
+
+#[test]
+fn setup_warns_of_what_is_not_covered() {
+    let sandbox = Sandbox::with(SHOP);
+    let shop = rusqlite::Connection::open(sandbox.path().join("shop.db")).unwrap();
+    let schema = "CREATE TABLE orders (id INTEGER PRIMARY KEY, name TEXT);
+        CREATE UNIQUE INDEX by_name ON orders (lower(name))";
+    shop.execute_batch(schema).unwrap();
+    let told = stderr(&sandbox.output(&["setup", "p.toml"]));
+    assert!(told.contains("`by_name` is not covered"), "{told}");
+}
+
 #[test]
 fn setup_and_teardown_print_what_they_run() {
-    let sandbox = Sandbox::with(
-        "name = \"s\"\n[source]\ntype = \"sqlite\"\npath = \"shop.db\"\n\
-         [sink]\ntype = \"stdout\"\n[checkpoint]\ntype = \"sqlite\"\npath = \"c.db\"\n",
-    );
+    let sandbox = Sandbox::with(SHOP);
     let shop = rusqlite::Connection::open(sandbox.path().join("shop.db")).unwrap();
     shop.execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY, state TEXT)").unwrap();
     let triggers = || -> i64 {

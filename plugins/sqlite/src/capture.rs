@@ -83,6 +83,11 @@ impl Capture {
         Ok(self.bring_in_line(connection)?.1)
     }
 
+    /// What the user should know of the schema as it was brought in line with.
+    pub(crate) fn warnings(&self) -> &[String] {
+        self.synced.as_ref().map_or(&[], |synced| synced.warnings.as_slice())
+    }
+
     /// Brings the triggers in line with the schema. Reads two numbers if nothing has changed since
     /// the last call, and writes only if something must.
     ///

@@ -144,7 +144,12 @@ impl Config for SqliteConfig {
         let config = self.clone();
         blocking(move || {
             let mut connection = config.database().connect()?;
-            config.capture().install(&mut connection, options.execution)
+            let mut capture = config.capture();
+            let statements = capture.install(&mut connection, options.execution)?;
+            for warning in capture.warnings() {
+                tracing::warn!("{warning}");
+            }
+            Ok(statements)
         })
         .await
     }
