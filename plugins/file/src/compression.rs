@@ -19,7 +19,7 @@ use crate::{
 pub(crate) enum Compression {
     /// Read by everything.
     Gzip,
-    /// Smaller and faster; needs the feature `zstd`.
+    /// Smaller and faster; not in every build: `full` has it.
     Zstd,
 }
 
