@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use rowtide_core::{CheckpointStore, CheckpointUpdate, Claim, PartitionState, Result};
+use rowtide_core::{CheckpointStore, CheckpointUpdate, Claim, Error, PartitionState, Result};
 
 use crate::{
     environment::{Environment, owner},
@@ -86,11 +86,16 @@ impl Checkpoint {
 
     /// Saves `update`, which proves the claim, too.
     pub(crate) async fn save(&mut self, update: &CheckpointUpdate) -> Result<()> {
-        let Some(claim) = &self.claim else { return Ok(()) };
+        let Some(claim) = &self.claim else { return Err(unclaimed()) };
         // Taken before, since the claim may be lost while the store answers.
         let asked_at = self.environment.now();
         self.store.save(claim, update).await?;
         self.proven_at = asked_at;
         Ok(())
     }
+}
+
+/// Nothing saved must never look like something saved: it would be acknowledged.
+fn unclaimed() -> Error {
+    Error::fatal("the pipeline is not claimed").help("this is a defect of Rowtide; report it")
 }

@@ -1,8 +1,8 @@
 use std::{pin::pin, sync::Arc};
 
 use rowtide_core::{
-    Change, CheckpointUpdate, Error, ErrorKind, Event, PartitionId, Position, Result, Shutdown,
-    Sink, Source,
+    Change, CheckpointUpdate, Error, ErrorKind, Event, Partition, PartitionId, Position, Result,
+    Shutdown, Sink, Source,
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -14,7 +14,7 @@ use crate::{
     inbox::{Content, Inbox, Message, Room},
     mutant::{self, Mutant},
     partitions::{Partitions, positions},
-    pause::Pause,
+    pause::{Pause, Pauses},
     reader::Readers,
     rejection::never_rejected,
     settings::{Delivery, OnRejected},
@@ -34,6 +34,8 @@ pub(crate) struct DeliveryLoop<'a> {
     partitions: Partitions,
     span: Span,
     news: Option<News>,
+    /// Whether changes were flushed since the last save: then a position is not alone.
+    has_flushed: bool,
     saved_at: Option<Instant>,
     outcome: Option<Outcome>,
 }
@@ -45,6 +47,7 @@ pub(crate) struct Control<'a> {
     pub(crate) checkpoint: &'a mut Checkpoint,
     pub(crate) drain: &'a mut Drain,
     pub(crate) pause: &'a mut Pause,
+    pub(crate) reader_pauses: &'a mut Pauses,
     pub(crate) status: &'a Status,
     pub(crate) random: Random,
 }
@@ -71,7 +74,7 @@ impl<'a> DeliveryLoop<'a> {
     ) -> Self {
         let source: Arc<dyn Source> = source.into();
         let inbox = Inbox::new(control.settings.bytes_max);
-        let readers = Readers::new(Arc::clone(&source), inbox.door(), control.random.clone());
+        let readers = Readers::new(Arc::clone(&source), inbox.door());
         Self {
             control,
             source,
@@ -81,6 +84,7 @@ impl<'a> DeliveryLoop<'a> {
             partitions,
             span: Span::default(),
             news: None,
+            has_flushed: false,
             saved_at: None,
             outcome: None,
         }
@@ -128,10 +132,7 @@ impl<'a> DeliveryLoop<'a> {
         }
         self.control.status.enter(State::Running);
         self.judge();
-        if self.outcome.is_none() {
-            self.start_readers();
-        }
-        Ok(())
+        self.start_readers()
     }
 
     // Invariant 9: a stop flushes and saves. The readers are dropped and the inbox discarded; what
@@ -142,6 +143,9 @@ impl<'a> DeliveryLoop<'a> {
             return Ok(());
         }
         self.flush().await?;
+        if mutant::active(Mutant::StopsWithoutSave) {
+            return Ok(());
+        }
         self.save().await
     }
 
@@ -192,6 +196,7 @@ impl<'a> DeliveryLoop<'a> {
         self.flush().await?;
         if self.save_is_due(Instant::now()) || mutant::active(Mutant::SavesWithoutNewPosition) {
             self.save().await?;
+            self.start_readers()?;
         }
         Ok(())
     }
@@ -208,6 +213,7 @@ impl<'a> DeliveryLoop<'a> {
             Ok(()) => {}
         }
         self.span.clear();
+        self.has_flushed = true;
         Ok(())
     }
 
@@ -229,6 +235,7 @@ impl<'a> DeliveryLoop<'a> {
                 self.control.status.skip(refused.len());
                 Ok(())
             }
+            OnRejected::Stop if mutant::active(Mutant::SkipsWhatShouldStop) => Ok(()),
             OnRejected::Stop if error.remedy().is_none() => Err(error.help(
                 "the log names the changes; set `on_rejected = \"skip\"` in [delivery] to leave such changes out",
             )),
@@ -251,15 +258,12 @@ impl<'a> DeliveryLoop<'a> {
         }
         self.control.checkpoint.save(&update).await.map_err(never_rejected)?;
         self.partitions.saved(&update);
-        self.news = None;
+        (self.news, self.has_flushed) = (None, false);
         self.saved_at = Some(Instant::now());
         *self.control.pause = Pause::default();
         self.acknowledge(&acknowledged).await?;
         self.control.status.acknowledge(&update);
         self.judge();
-        if self.outcome.is_none() {
-            self.start_readers();
-        }
         Ok(())
     }
 
@@ -284,9 +288,17 @@ impl<'a> DeliveryLoop<'a> {
         }
     }
 
-    fn start_readers(&mut self) {
+    /// Starts the readers that may start now.
+    fn start_readers(&mut self) -> Result<()> {
+        if self.outcome.is_some() {
+            return Ok(());
+        }
         for partition in self.partitions.take_startable() {
             self.start_reader(&partition);
+        }
+        match self.partitions.stuck() {
+            None => Ok(()),
+            Some(partition) => Err(nobody_ends_the_parents_of(partition)),
         }
     }
 
@@ -328,7 +340,7 @@ impl<'a> DeliveryLoop<'a> {
                 self.partitions.finish(&partition);
                 self.control.status.accept_position(&partition);
                 if mutant::active(Mutant::StartsChildrenBeforeSave) {
-                    self.start_readers();
+                    self.start_readers()?;
                 }
             }
             Content::Ended(error) => self.restart_later(&partition, error)?,
@@ -362,7 +374,7 @@ impl<'a> DeliveryLoop<'a> {
             self.control.status.attest(partition, &position);
         }
         if self.partitions.accept(partition, position) {
-            self.readers.moved(partition);
+            self.control.reader_pauses.moved(partition);
         }
         if !self.partitions.have_moved() {
             return;
@@ -370,7 +382,7 @@ impl<'a> DeliveryLoop<'a> {
         let news = self
             .news
             .get_or_insert_with(|| News { since: Instant::now(), kind: NewsKind::PositionsAlone });
-        if !self.span.is_empty() {
+        if !self.span.is_empty() || self.has_flushed {
             news.kind = NewsKind::Changes;
         }
     }
@@ -388,7 +400,8 @@ impl<'a> DeliveryLoop<'a> {
         if !error.is_transient() {
             return Err(error);
         }
-        let pause = self.readers.pause(partition);
+        let pause = self.control.reader_pauses.next(partition, &mut self.control.random);
+        self.readers.start_later(partition, pause);
         tracing::warn!(%partition, ?pause, "partition is read again after a pause: {error}");
         Ok(())
     }
@@ -404,4 +417,16 @@ impl<'a> DeliveryLoop<'a> {
             }
         }
     }
+}
+
+/// What would wait for ever is said, and not waited for.
+fn nobody_ends_the_parents_of(partition: &Partition) -> Error {
+    let parents: Vec<_> = partition.parents.iter().map(PartitionId::as_str).collect();
+    let message = format!(
+        "partition `{}` waits for the end of {}, and nothing is read that could tell of it",
+        partition.id,
+        parents.join(", ")
+    );
+    Error::fatal(message)
+        .help("a source leaves out of `parents` what ended before the pipeline began; report it")
 }

@@ -22,10 +22,13 @@ pub enum Mutant {
     GoesOnAfterFailedFlush,
     GivesRoomBackAtOnce,
     StopsWithoutFlush,
+    StopsWithoutSave,
+    SkipsWhatShouldStop,
     WaitsForeverOnStop,
     SkipsTheProof,
     FlushesUnderOldProof,
     ClaimsAnewOnRecovery,
+    ForgetsTheWaitForALock,
     ForgetsParentsEarly,
 }
 

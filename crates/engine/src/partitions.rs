@@ -191,9 +191,10 @@ impl Partitions {
     }
 
     /// What a reader of the partition needs: the partition, and where it was accepted last.
+    /// Nothing where its end is accepted, whatever its reader says behind that.
     // Invariant 7: a reader resumes from the last position that the delivery loop accepted.
     pub(crate) fn resumption(&self, id: &PartitionId) -> Option<(Partition, Option<Position>)> {
-        let known = self.known.get(id)?;
+        let known = self.known.get(id).filter(|known| !known.accepted.is_finished())?;
         let beginning = mutant::active(Mutant::RestartsReaderFromTheBeginning);
         let from = known.accepted.position().filter(|_| !beginning).cloned();
         Some((known.partition.clone(), from))
@@ -230,6 +231,15 @@ impl Partitions {
     /// Whether the end of some partition is accepted and not saved.
     pub(crate) fn have_unsaved_end(&self) -> bool {
         self.have_unsaved_end
+    }
+
+    /// A partition that waits for a parent, while none is read that could still announce one.
+    pub(crate) fn stuck(&self) -> Option<&Partition> {
+        let is_read = |(id, known): (&PartitionId, &Known)| {
+            !known.accepted.is_finished() && !self.unstarted.contains(id)
+        };
+        let waiting = self.known.get(self.unstarted.first()?)?;
+        (!self.known.iter().any(is_read)).then_some(&waiting.partition)
     }
 
     /// Whether every partition has ended for good, and the checkpoint says so.

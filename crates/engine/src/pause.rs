@@ -1,4 +1,6 @@
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
+
+use rowtide_core::PartitionId;
 
 use crate::environment::Random;
 
@@ -9,6 +11,27 @@ const LONGEST: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pause {
     attempts: u32,
+}
+
+/// The pauses of the readers that have failed since the last new position of their partition.
+///
+/// They outlive recoveries: a partition that fails at once in every session must not be asked for
+/// as often as the rest of the pipeline recovers.
+#[derive(Debug, Default)]
+pub(crate) struct Pauses(BTreeMap<PartitionId, Pause>);
+
+impl Pauses {
+    /// The pause before the next attempt to read `partition`.
+    pub(crate) fn next(&mut self, partition: &PartitionId, random: &mut Random) -> Duration {
+        self.0.entry(partition.clone()).or_default().next(random)
+    }
+
+    /// Notes that a partition has moved on, so that its next pause is a short one.
+    pub(crate) fn moved(&mut self, partition: &PartitionId) {
+        if !self.0.is_empty() {
+            self.0.remove(partition);
+        }
+    }
 }
 
 impl Pause {

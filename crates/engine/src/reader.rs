@@ -1,32 +1,23 @@
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt};
 use rowtide_core::{Error, Event, Partition, PartitionId, Position, Source};
 use tokio::{task::JoinSet, time::Instant};
 use tracing::Instrument;
 
-use crate::{environment::Random, inbox::Door, pause::Pause};
+use crate::inbox::Door;
 
 /// One task for each partition that is being read.
 pub(crate) struct Readers {
     source: Arc<dyn Source>,
     door: Door,
     tasks: JoinSet<()>,
-    /// Partitions whose reader has failed since their last new position.
-    pauses: BTreeMap<PartitionId, Pause>,
     due: BTreeSet<(Instant, PartitionId)>,
-    random: Random,
 }
 
 impl Readers {
-    pub(crate) fn new(source: Arc<dyn Source>, door: Door, random: Random) -> Self {
-        let tasks = JoinSet::new();
-        Self { source, door, tasks, pauses: BTreeMap::new(), due: BTreeSet::new(), random }
+    pub(crate) fn new(source: Arc<dyn Source>, door: Door) -> Self {
+        Self { source, door, tasks: JoinSet::new(), due: BTreeSet::new() }
     }
 
     /// Reads `partition`, right after `from`.
@@ -36,18 +27,9 @@ impl Readers {
         self.tasks.spawn(read_and_report(source, partition, from, door).in_current_span());
     }
 
-    /// Notes that a reader has failed, and says after how long it starts again.
-    pub(crate) fn pause(&mut self, partition: &PartitionId) -> Duration {
-        let pause = self.pauses.entry(partition.clone()).or_default().next(&mut self.random);
+    /// Notes that a reader has failed, and starts again after `pause`.
+    pub(crate) fn start_later(&mut self, partition: &PartitionId, pause: Duration) {
         self.due.insert((Instant::now() + pause, partition.clone()));
-        pause
-    }
-
-    /// Notes that a partition has moved on, so that its next pause is a short one.
-    pub(crate) fn moved(&mut self, partition: &PartitionId) {
-        if !self.pauses.is_empty() {
-            self.pauses.remove(partition);
-        }
     }
 
     /// When the next reader starts again.

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use futures_util::FutureExt;
 use rowtide_core::{
     CheckpointUpdate, Context, Error, ErrorKind, PartitionState, Result, Shutdown, Sink, Source,
@@ -10,8 +12,9 @@ use crate::{
     delivery::{Control, DeliveryLoop},
     drain::Drain,
     environment::{Environment, Random},
+    mutant::{self, Mutant},
     partitions::Partitions,
-    pause::Pause,
+    pause::{Pause, Pauses},
     rejection::never_rejected,
     status::{State, Status},
 };
@@ -28,15 +31,16 @@ pub(crate) struct Recovery {
     random: Random,
     status: Status,
     checkpoint: Option<Checkpoint>,
+    /// How the checkpoint is entered next. It outlives a session that ended before it was entered.
+    entry: Entry,
     drain: Drain,
     pause: Pause,
+    reader_pauses: Pauses,
 }
 
-/// Source and sink, and how the checkpoint is entered with them.
 struct Ends {
     source: Box<dyn Source>,
     sink: Box<dyn Sink>,
-    entry: Entry,
 }
 
 impl Recovery {
@@ -56,8 +60,10 @@ impl Recovery {
             random,
             status,
             checkpoint: None,
+            entry: Entry::Prove,
             drain: Drain::default(),
             pause: Pause::default(),
+            reader_pauses: Pauses::default(),
         }
     }
 
@@ -74,20 +80,27 @@ impl Recovery {
                 return Err(error);
             }
             if self.is_stopping() {
-                tracing::warn!(
-                    "the stop is not a clean one, and {} written changes are delivered again by the next start: {error}",
-                    self.status.unsaved_changes()
-                );
+                self.tell_redelivery(&error);
                 return Ok(Outcome::Stopped);
             }
             let pause = self.pause.next(&mut self.random);
             tracing::warn!(?pause, "pipeline resumes from its checkpoint after a pause: {error}");
             self.status.enter(State::Recovering);
             tokio::select! {
-                () = self.shutdown.requested() => return Ok(Outcome::Stopped),
+                () = self.shutdown.requested() => {
+                    self.tell_redelivery(&error);
+                    return Ok(Outcome::Stopped);
+                }
                 () = sleep(pause) => {}
             }
         }
+    }
+
+    fn tell_redelivery(&self, error: &Error) {
+        tracing::warn!(
+            "the stop is not a clean one, and {} written changes are delivered again by the next start: {error}",
+            self.status.unsaved_changes()
+        );
     }
 
     /// From opening both ends to dropping them.
@@ -96,7 +109,7 @@ impl Recovery {
         if self.is_stopping() {
             return Ok(Outcome::Stopped);
         }
-        let states = self.enter(ends.entry, ends.source.as_ref()).await.map_err(never_rejected)?;
+        let states = self.enter(ends.source.as_ref()).await.map_err(never_rejected)?;
         self.status.resume(&states);
         self.drain.recover();
         let Some(checkpoint) = &mut self.checkpoint else { return Err(no_checkpoint()) };
@@ -106,6 +119,7 @@ impl Recovery {
             checkpoint,
             drain: &mut self.drain,
             pause: &mut self.pause,
+            reader_pauses: &mut self.reader_pauses,
             status: &self.status,
             random: self.random.clone(),
         };
@@ -128,15 +142,18 @@ impl Recovery {
         }
         let context = self.context();
         let source = self.pipeline.source.open(&context).await?;
-        let entry = if context.waited_for_lock() { Entry::Claim } else { Entry::Prove };
+        if context.waited_for_lock() && !mutant::active(Mutant::ForgetsTheWaitForALock) {
+            self.entry = Entry::Claim;
+        }
         let sink = self.pipeline.sink.open(&context).await?;
-        Ok(Ends { source, sink, entry })
+        Ok(Ends { source, sink })
     }
 
     /// Establishes the claim, and loads what is saved. A pipeline never seen begins here.
-    async fn enter(&mut self, entry: Entry, source: &dyn Source) -> Result<Vec<PartitionState>> {
+    async fn enter(&mut self, source: &dyn Source) -> Result<Vec<PartitionState>> {
         let Some(checkpoint) = &mut self.checkpoint else { return Err(no_checkpoint()) };
-        checkpoint.enter(entry).await?;
+        checkpoint.enter(self.entry).await?;
+        self.entry = Entry::Prove;
         let states = checkpoint.load().await?;
         if !states.is_empty() {
             return Ok(states);
@@ -175,6 +192,12 @@ async fn first_states(source: &dyn Source) -> Result<Vec<PartitionState>> {
     if partitions.is_empty() {
         return Err(Error::config("the source has nothing to read")
             .help("check which tables it is told to read"));
+    }
+    let mut ids = BTreeSet::new();
+    if let Some(twice) = partitions.iter().find(|partition| !ids.insert(&partition.id)) {
+        // Merged into one, one of the two would never be read.
+        return Err(Error::fatal(format!("the source names partition `{}` twice", twice.id))
+            .help("this is a defect of the source; report it"));
     }
     Ok(partitions.into_iter().map(PartitionState::waiting).collect())
 }

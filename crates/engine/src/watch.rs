@@ -21,7 +21,7 @@ pub async fn run_in(
     shutdown: Shutdown,
 ) -> Result<Outcome> {
     pipeline.delivery.validate().map_err(|error| error.under("delivery"))?;
-    let span = tracing::info_span!("pipeline", name = pipeline.name);
+    let span = tracing::info_span!("run", pipeline = pipeline.name);
     run_within_timeout(environment, pipeline, until, shutdown).instrument(span).await
 }
 

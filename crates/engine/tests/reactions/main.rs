@@ -2,6 +2,8 @@
 #![expect(unreachable_pub, reason = "the modules of a test are reached from here only")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod logs;
+mod recoveries;
 mod script;
 
 use std::{future::pending, time::Duration};

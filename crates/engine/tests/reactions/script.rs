@@ -28,10 +28,16 @@ pub struct Lines {
     pub partitions: Vec<Partition>,
     /// What the readers yield, one list for each call of `read`; nothing once it is used up.
     pub events: VecDeque<Vec<Result<Event>>>,
+    /// Whether the first stream panics when it is dropped.
+    pub panics_when_dropped: bool,
     pub writes: VecDeque<Result<()>>,
     pub flushes: VecDeque<Result<()>>,
     pub flush_hangs: bool,
+    /// What each opening of the sink comes to.
+    pub sink_openings: VecDeque<Result<()>>,
     pub waits_for_lock: bool,
+    /// Another process claims the pipeline while the source waits for its lock.
+    pub is_taken_over_meanwhile: bool,
     /// Another process claims the pipeline when it is read.
     pub is_taken_over: bool,
     pub states: Vec<PartitionState>,
@@ -116,6 +122,15 @@ pub fn idle(number: u64) -> Result<Event> {
     Ok(Event::Idle { position: place(number) })
 }
 
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        // Without a word on stderr.
+        std::panic::resume_unwind(Box::new("injected"));
+    }
+}
+
 macro_rules! opens {
     ($what:ty, $name:literal) => {
         #[async_trait]
@@ -127,6 +142,14 @@ macro_rules! opens {
                 self.call(concat!("open ", $name));
                 if $name == "source" && self.lines().waits_for_lock {
                     context.note_waited_for_lock();
+                    let mut lines = self.lines();
+                    if std::mem::take(&mut lines.is_taken_over_meanwhile) {
+                        lines.epoch += 1;
+                        lines.waits_for_lock = false;
+                    }
+                }
+                if $name == "sink" {
+                    self.lines().sink_openings.pop_front().unwrap_or(Ok(()))?;
                 }
                 Ok(Box::new(self.clone()))
             }
@@ -160,8 +183,13 @@ impl Source for Script {
         let mut lines = self.lines();
         lines.epoch += u64::from(lines.is_taken_over);
         let events = lines.events.pop_front().unwrap_or_default();
+        let panics = std::mem::take(&mut lines.panics_when_dropped);
         drop(lines);
-        Box::pin(stream::iter(events).chain(stream::pending()))
+        let guard = panics.then(|| PanicsWhenDropped);
+        let events = stream::iter(events).chain(stream::pending());
+        Box::pin(events.inspect(move |_| {
+            let _ = &guard;
+        }))
     }
 
     async fn acknowledge(&self, positions: &[(PartitionId, Position)]) -> Result<()> {

@@ -20,6 +20,11 @@ pub struct Durable {
     /// Up to where the upstream has forgotten.
     pub acknowledged: BTreeMap<String, usize>,
     pub yielded: BTreeSet<(String, usize)>,
+    /// The rows that the downstream has refused, and takes once it is mended.
+    pub refused: BTreeSet<(String, usize)>,
+    pub is_mended: bool,
+    /// How many rows of each partition a clean stop has covered.
+    pub settled: BTreeMap<String, usize>,
     pub saves: u64,
 }
 
@@ -37,6 +42,16 @@ impl Durable {
         ensure(row.number <= have, 3, || {
             format!("row {} of {partition} arrives and {have} does not", row.number)
         })?;
+        let settled = self.settled.get(partition).copied().unwrap_or_default();
+        ensure(row.number >= settled, 9, || {
+            format!("row {} of {partition} is delivered again after a clean stop", row.number)
+        })?;
+        let place = (partition.to_owned(), row.number);
+        if row.is_poison && plan.stops_on_rejected && !self.is_mended {
+            self.refused.insert(place);
+        } else {
+            self.refused.remove(&place);
+        }
         if row.number < have {
             self.duplicates += 1;
             return self.check_duplicate(plan, partition, row);
@@ -112,10 +127,12 @@ impl Durable {
             })?;
             ensure(new >= old_index, 10, || format!("{id} goes back from {old_index} to {new}"))?;
             let rows = plan.partitions[id].rows_before(new);
+            self.check_not_refused(id, rows)?;
             ensure(self.rows[id] >= rows, 1, || format!("{position} saved, not all is durable"))?;
         }
         if state.progress.is_finished() {
             let all = plan.partitions[id].rows_before(usize::MAX);
+            self.check_not_refused(id, all)?;
             ensure(self.rows[id] == all, 1, || {
                 format!("the end of {id} saved, not all is durable")
             })?;
@@ -125,6 +142,12 @@ impl Durable {
         }
         let is_waiting = state.progress == Progress::Waiting;
         Ok(!is_waiting && old != Some(&state.progress))
+    }
+
+    fn check_not_refused(&self, id: &str, rows: usize) -> Checked {
+        let covered = (id.to_owned(), 0)..(id.to_owned(), rows);
+        let refused = self.refused.range(covered).next();
+        ensure(refused.is_none(), 1, || format!("saved behind {refused:?}, which was refused"))
     }
 
     fn check_children(

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use rowtide_core::{
-    Error, Result, Shutdown,
+    Error, ErrorKind, Result, Shutdown,
     settings::{ByteSize, Period},
 };
 use rowtide_engine::{
@@ -25,6 +25,8 @@ pub struct Report {
     pub crashes: u64,
     pub stops: u64,
     pub errors: u64,
+    pub rejections: u64,
+    pub clean_stops: u64,
     pub rows: usize,
     pub duplicates: u64,
     pub saves: u64,
@@ -106,6 +108,7 @@ impl Simulation {
             Ended::Crashed => self.report.crashes += 1,
             Ended::Hung => return Err("invariant 9: no stop within its timeout".into()),
             Ended::Run(Err(error)) if is_injected(&error) => self.report.errors += 1,
+            Ended::Run(Err(error)) if self.is_rejection(&error) => self.mend(),
             Ended::Run(Err(error)) => return Err(unexpected(&error)),
             Ended::Run(Ok(outcome)) => {
                 self.report.stops += 1;
@@ -115,15 +118,38 @@ impl Simulation {
                 if clean && unflushed > 0 {
                     return Err(format!("invariant 9: stopped with {unflushed} rows unflushed"));
                 }
+                if clean {
+                    self.report.clean_stops += 1;
+                    let covered = std::mem::take(&mut state.process(0).covered);
+                    state.durable.settled.extend(covered);
+                }
             }
         }
         Ok(())
     }
 
+    fn is_rejection(&self, error: &Error) -> bool {
+        let stops = self.world.state().plan.stops_on_rejected;
+        stops && matches!(error.kind(), ErrorKind::Rejected { .. })
+    }
+
+    /// Somebody sees to it that the downstream takes what it has refused.
+    fn mend(&mut self) {
+        self.report.rejections += 1;
+        self.world.state().durable.is_mended = true;
+    }
+
     /// Without faults, everything arrives.
     fn finish(mut self) -> std::result::Result<Report, String> {
-        let ended = self.run(Life::default(), Duration::from_secs(100_000));
+        let mut ended = self.run(Life::default(), Duration::from_secs(100_000));
         self.check()?;
+        if let Ended::Run(Err(error)) = &ended
+            && self.is_rejection(error)
+        {
+            self.mend();
+            ended = self.run(Life::default(), Duration::from_secs(100_000));
+            self.check()?;
+        }
         let outcome = match ended {
             Ended::Run(Ok(outcome)) => outcome,
             Ended::Run(Err(error)) => return Err(unexpected(&error)),
@@ -139,6 +165,9 @@ impl Simulation {
             if have != all {
                 return Err(format!("loss: {have} of {all} rows of {id} have arrived"));
             }
+        }
+        if let Some(refused) = state.durable.refused.first() {
+            return Err(format!("loss: {refused:?} was refused and not delivered again"));
         }
         self.report.rows = state.durable.rows.values().sum();
         self.report.duplicates = state.durable.duplicates;
@@ -191,7 +220,10 @@ pub fn pipeline(world: &World, process: usize) -> Pipeline {
         flush_every: Period::from_millis(state.plan.flush_every_ms),
         flush_after: state.plan.flush_after,
         save_every: Period::from_millis(state.plan.save_every_ms),
-        on_rejected: OnRejected::Skip,
+        on_rejected: match state.plan.stops_on_rejected {
+            true => OnRejected::Stop,
+            false => OnRejected::Skip,
+        },
         stop_timeout: Period::from_secs(30),
         bytes_max: ByteSize(state.plan.bytes_max),
     };

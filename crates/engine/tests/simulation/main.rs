@@ -15,9 +15,14 @@ mod world;
 
 use harness::{Report, crash_at_every_step, simulate};
 
+/// The seeds to go through: the first `count`, or the one that the user names.
 fn seeds(count: u64) -> Vec<u64> {
-    let one = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    one.map_or_else(|| (0..count).collect(), |seed| vec![seed])
+    named_seed().map_or_else(|| (0..count).collect(), |seed| vec![seed])
+}
+
+fn named_seed() -> Option<u64> {
+    let seed = std::env::var("SEED").ok()?;
+    Some(seed.parse().unwrap_or_else(|_| panic!("SEED={seed} is not a number")))
 }
 
 /// The panics that the simulation injects are no news.
@@ -42,11 +47,17 @@ fn nothing_is_lost_whatever_happens() {
         total.crashes += report.crashes;
         total.stops += report.stops;
         total.errors += report.errors;
+        total.rejections += report.rejections;
+        total.clean_stops += report.clean_stops;
         total.rows += report.rows;
         total.duplicates += report.duplicates;
         total.saves += report.saves;
     }
     println!("{total:?}");
+    if named_seed().is_none() {
+        let least = total.crashes.min(total.stops).min(total.errors).min(total.rejections);
+        assert!(least > 5 && total.clean_stops > 5, "too little has happened: {total:?}");
+    }
 }
 
 #[test]
@@ -57,4 +68,5 @@ fn a_crash_at_any_step_loses_nothing() {
         crashes += crash_at_every_step(seed).unwrap_or_else(|error| panic!("SEED={seed}: {error}"));
     }
     println!("{crashes} crashes");
+    assert!(crashes > 10 || named_seed().is_some(), "only {crashes} crashes");
 }

@@ -14,6 +14,8 @@ pub struct Plan {
     pub flush_after: u64,
     pub flush_every_ms: u64,
     pub save_every_ms: u64,
+    /// Whether a rejected change stops the pipeline, until somebody has mended the downstream.
+    pub stops_on_rejected: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -68,6 +70,7 @@ impl Plan {
             flush_after: dice.pick(&[1, 3, 10_000]),
             flush_every_ms: dice.pick(&[5, 100, 1_000]),
             save_every_ms: dice.pick(&[0, 0, 50, 2_000]),
+            stops_on_rejected: seed % 3 == 1,
         };
         let mut leaves: Vec<String> = (0..1 + dice.below(2)).map(|_| plan.add(vec![])).collect();
         for _ in 0..dice.below(6) {

@@ -295,7 +295,10 @@ impl Sink for Downstream {
             process.held = process.held.saturating_sub(bytes);
             process.unflushed = 0;
         }
-        let poison = |(index, (_, row)): (usize, &(String, Row))| row.is_poison.then_some(index);
+        let takes_all = self.opener.world.state().durable.is_mended;
+        let poison = |(index, (_, row)): (usize, &(String, Row))| {
+            (row.is_poison && !takes_all).then_some(index)
+        };
         let indexes: Vec<_> = accepted.iter().enumerate().filter_map(poison).collect();
         if indexes.is_empty() { Ok(()) } else { Err(Error::rejected(indexes, "poison")) }
     }
@@ -323,6 +326,7 @@ impl Downstream {
         state.check(is_new, 7, || format!("row {} of {id} after row {covered}", first.number));
         if state.plan.partitions[id].has_position(first.number) {
             *covered = first.number + rows.len();
+            state.process(self.opener.process).covered.insert(id.clone(), *covered);
         }
     }
 

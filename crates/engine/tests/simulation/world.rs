@@ -56,6 +56,8 @@ pub struct Process {
     pub proven_at: Duration,
     pub held: usize,
     pub unflushed: usize,
+    /// The rows that an accepted position covers.
+    pub covered: BTreeMap<String, usize>,
 }
 
 impl World {
