@@ -5,5 +5,7 @@ mod commands;
 mod demo;
 mod errors;
 mod examples;
+mod mishaps;
+mod old_checkpoints;
 mod running;
 mod support;

@@ -18,10 +18,12 @@ pub(crate) fn start(format: LogFormat, default_filter: &str) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        // It would complain on stderr, and panic where that is what has failed.
+        .log_internal_errors(false)
         .with_ansi(has_colours);
     match format {
         LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).init(),
     }
     if let Some(mistake) = mistake {
         tracing::warn!("RUST_LOG cannot be read and is left out: {mistake}");

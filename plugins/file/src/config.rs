@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Writes one line a change to a file.
-#[derive(Clone, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FileSinkConfig {
     /// The file; its directory must exist.
@@ -36,7 +36,7 @@ struct FileSinkConfig {
 }
 
 /// Keeps checkpoints in files, one a pipeline.
-#[derive(Clone, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FileCheckpointConfig {
     /// The directory of the files; it is made if it is not there.

@@ -40,7 +40,9 @@ pub(crate) fn check_ours(path: &Path) -> Result<()> {
 }
 
 fn first_byte(path: &Path) -> io::Result<Option<u8>> {
-    File::open(path)?.bytes().next().transpose()
+    let mut first = [0];
+    let read = File::open(path)?.read(&mut first)?;
+    Ok((read > 0).then_some(first[0]))
 }
 
 /// Makes sure that `file` is what readers find at `path`, with all of its `length`.
