@@ -1,10 +1,12 @@
-use std::{fmt, ops::Range};
+use std::fmt;
 
 use jiff::Timestamp;
 use rowtide_core::Change;
 
 use crate::{
-    Format, debezium::DebeziumEncoder, json::encoder::JsonEncoder, sqlite_cdc::SqliteCdcEncoder,
+    Format, Messages, changefeed_publisher::ChangefeedPublisherEncoder,
+    cloudevents::CloudEventsEncoder, debezium::DebeziumEncoder, json::encoder::JsonEncoder,
+    messages::Draft, outbox::OutboxEncoder, refusals::Refused, sqlite_cdc::SqliteCdcEncoder, text,
 };
 
 /// Writes changes down in one [`Format`].
@@ -12,37 +14,16 @@ use crate::{
 /// It keeps what it has worked out about each table, so a sink makes one and keeps it.
 pub struct Encoder {
     form: Form,
+    refused: Vec<Refused>,
 }
 
 enum Form {
     Json(JsonEncoder),
     Debezium(Box<DebeziumEncoder>),
     SqliteCdc(SqliteCdcEncoder),
-}
-
-/// Encoded changes, in one buffer that is used again and again.
-#[derive(Debug, Default)]
-pub struct Messages {
-    buffer: Vec<u8>,
-    spans: Vec<Span>,
-}
-
-/// One encoded change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message<'a> {
-    /// The index of its change, or of the first of them, in the changes that were encoded.
-    pub index: usize,
-    /// What tells which row this is about; messages of one key must stay in order.
-    pub key: Option<&'a [u8]>,
-    /// `None` is a tombstone: a real null, which lets a log forget the key.
-    pub value: Option<&'a [u8]>,
-}
-
-#[derive(Debug)]
-struct Span {
-    index: usize,
-    key: Option<Range<usize>>,
-    value: Option<Range<usize>>,
+    CloudEvents(Box<CloudEventsEncoder>),
+    Outbox(Box<OutboxEncoder>),
+    ChangefeedPublisher(ChangefeedPublisherEncoder),
 }
 
 /// Where a format puts its messages.
@@ -58,6 +39,9 @@ pub(crate) trait Output {
 
     /// Adds a message without value, if there is a key.
     fn tombstone(&mut self, index: usize, key: impl FnOnce(&mut Vec<u8>) -> bool);
+
+    /// Adds a message that has more than a key and a value.
+    fn draft(&mut self, index: usize, draft: &Draft);
 }
 
 impl Encoder {
@@ -74,28 +58,44 @@ impl Encoder {
                 Form::Debezium(Box::new(DebeziumEncoder::new(settings, pipeline, clock)))
             }
             Format::SqliteCdc(settings) => Form::SqliteCdc(SqliteCdcEncoder::new(settings)),
+            Format::CloudEvents(settings) => {
+                Form::CloudEvents(Box::new(CloudEventsEncoder::new(settings, pipeline, clock)))
+            }
+            Format::Outbox(settings) => Form::Outbox(Box::new(OutboxEncoder::new(settings, clock))),
+            Format::ChangefeedPublisher => {
+                Form::ChangefeedPublisher(ChangefeedPublisherEncoder::new())
+            }
         };
-        Self { form }
+        Self { form, refused: Vec::new() }
     }
 
     /// Replaces what is in `messages` by the messages of `changes`, in order.
     pub fn messages(&mut self, changes: &[Change], messages: &mut Messages) {
-        messages.buffer.clear();
-        messages.spans.clear();
+        messages.clear();
         self.encode(changes, messages);
     }
 
     /// Appends the values of `changes` to `out`, each with a line break. A line has no place for a
-    /// key or a tombstone.
+    /// key, a header or a tombstone.
     pub fn lines(&mut self, changes: &[Change], out: &mut Vec<u8>) {
         self.encode(changes, &mut Lines(out));
     }
 
+    /// The changes of the latest call that this format cannot write down. A sink must say so in its
+    /// next flush, for which there is [`Refusals`](crate::Refusals).
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+
     fn encode(&mut self, changes: &[Change], output: &mut impl Output) {
+        self.refused.clear();
         match &mut self.form {
             Form::Json(json) => json.encode(changes, output),
             Form::Debezium(debezium) => debezium.encode(changes, output),
             Form::SqliteCdc(sqlite_cdc) => sqlite_cdc.encode(changes, output),
+            Form::CloudEvents(cloudevents) => cloudevents.encode(changes, output),
+            Form::Outbox(outbox) => outbox.encode(changes, output, &mut self.refused),
+            Form::ChangefeedPublisher(publisher) => publisher.encode(changes, output),
         }
     }
 }
@@ -103,50 +103,6 @@ impl Encoder {
 impl fmt::Debug for Encoder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Encoder").finish_non_exhaustive()
-    }
-}
-
-impl Messages {
-    /// An empty buffer.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The messages, in the order of their changes.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Message<'_>> {
-        let bytes = |range: &Range<usize>| &self.buffer[range.clone()];
-        self.spans.iter().map(move |span| Message {
-            index: span.index,
-            key: span.key.as_ref().map(bytes),
-            value: span.value.as_ref().map(bytes),
-        })
-    }
-
-    fn append_key(&mut self, key: impl FnOnce(&mut Vec<u8>) -> bool) -> Option<Range<usize>> {
-        let start = self.buffer.len();
-        let is_there = key(&mut self.buffer);
-        is_there.then_some(start..self.buffer.len())
-    }
-}
-
-impl Output for Messages {
-    fn message(
-        &mut self,
-        index: usize,
-        key: impl FnOnce(&mut Vec<u8>) -> bool,
-        value: impl FnOnce(&mut Vec<u8>),
-    ) {
-        let key = self.append_key(key);
-        let start = self.buffer.len();
-        value(&mut self.buffer);
-        let value = Some(start..self.buffer.len());
-        self.spans.push(Span { index, key, value });
-    }
-
-    fn tombstone(&mut self, index: usize, key: impl FnOnce(&mut Vec<u8>) -> bool) {
-        if let Some(key) = self.append_key(key) {
-            self.spans.push(Span { index, key: Some(key), value: None });
-        }
     }
 }
 
@@ -164,4 +120,23 @@ impl Output for Lines<'_> {
     }
 
     fn tombstone(&mut self, _index: usize, _key: impl FnOnce(&mut Vec<u8>) -> bool) {}
+
+    fn draft(&mut self, _index: usize, draft: &Draft) {
+        if draft.has_value {
+            write_in_line(self.0, &draft.value);
+            self.0.push(b'\n');
+        }
+    }
+}
+
+/// A value that is not of this crate's making may have line breaks; then it is a JSON string, or
+/// base64 in quotes if it is not text.
+fn write_in_line(out: &mut Vec<u8>, value: &[u8]) {
+    if !value.contains(&b'\n') {
+        return out.extend_from_slice(value);
+    }
+    match std::str::from_utf8(value) {
+        Ok(value) => text::string(out, value),
+        Err(_) => text::base64(out, value),
+    }
 }

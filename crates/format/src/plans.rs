@@ -12,12 +12,12 @@ const PLANS_MAX: usize = 1024;
 pub(crate) struct Plans<P> {
     plans: Vec<(Arc<Table>, P)>,
     latest: usize,
-    make: fn(&Table) -> P,
+    make: Box<dyn Fn(&Table) -> P + Send + Sync>,
 }
 
 impl<P> Plans<P> {
-    pub(crate) fn new(make: fn(&Table) -> P) -> Self {
-        Self { plans: Vec::new(), latest: 0, make }
+    pub(crate) fn new(make: impl Fn(&Table) -> P + Send + Sync + 'static) -> Self {
+        Self { plans: Vec::new(), latest: 0, make: Box::new(make) }
     }
 
     pub(crate) fn of(&mut self, table: &Arc<Table>) -> &P {
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn a_table_made_anew_has_its_own_plan_and_the_number_is_bounded() {
-        let mut plans = Plans::new(|table| table.columns.len());
+        let mut plans = Plans::new(|table: &Table| table.columns.len());
         let table = Arc::new(Table::new("t", vec![]));
         assert_eq!(plans.of(&table), &0);
         for _ in 0..2 * PLANS_MAX {

@@ -116,6 +116,14 @@ pub(crate) fn hex_upper(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
+/// Lower-case hex, without quotes.
+pub(crate) fn hex_lower(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.reserve(2 * bytes.len());
+    for &byte in bytes {
+        hex_byte(out, byte, HEX_LOWER);
+    }
+}
+
 /// A uuid with its hyphens, without quotes.
 pub(crate) fn uuid(out: &mut Vec<u8>, bytes: [u8; 16]) {
     for (index, byte) in bytes.into_iter().enumerate() {

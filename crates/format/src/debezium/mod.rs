@@ -23,9 +23,10 @@ mod value;
 use jiff::Timestamp;
 use rowtide_core::{Change, Operation, Row, Table, Value};
 
+pub(crate) use self::value::write_value;
 use self::{
     schema::{Schemas, Shapes},
-    value::{write_as_text, write_unavailable_bytes, write_value},
+    value::{write_as_text, write_unavailable_bytes},
 };
 use crate::{Debezium, encoder::Output, json::encoder::write_id, plans::Plans, text};
 
@@ -48,16 +49,16 @@ struct Fixed {
 }
 
 /// What is the same in all messages of a table.
-struct Plan {
+pub(crate) struct Plan {
     /// `"schema"` and `"table"` with their values.
     place: Vec<u8>,
     /// What is after the pipeline's name in the table's topic.
     topic: String,
-    columns: Vec<Member>,
-    key: Vec<Member>,
+    pub(crate) columns: Vec<Member>,
+    pub(crate) key: Vec<Member>,
 }
 
-struct Member {
+pub(crate) struct Member {
     index: usize,
     /// The name in quotes, and a colon.
     name: Vec<u8>,
@@ -101,7 +102,7 @@ impl DebeziumEncoder {
     }
 }
 
-fn operation(operation: Operation) -> Option<u8> {
+pub(crate) fn operation(operation: Operation) -> Option<u8> {
     match operation {
         Operation::Insert => Some(b'c'),
         Operation::Update => Some(b'u'),
@@ -113,7 +114,7 @@ fn operation(operation: Operation) -> Option<u8> {
 }
 
 impl Plan {
-    fn new(table: &Table) -> Self {
+    pub(crate) fn new(table: &Table) -> Self {
         let mut place = b",\"schema\":".to_vec();
         match &table.namespace {
             Some(namespace) => text::string(&mut place, namespace),
@@ -221,6 +222,11 @@ fn write_fine_times(out: &mut Vec<u8>, time: Timestamp) {
     text::integer(out, time.as_microsecond());
     out.extend_from_slice(b",\"ts_ns\":");
     text::integer(out, time.as_nanosecond());
+}
+
+/// The row of a message that carries no schema.
+pub(crate) fn write_plain_row(out: &mut Vec<u8>, members: &[Member], row: Option<&Row>) {
+    write_row(out, members, row, None);
 }
 
 /// Every column is there; what the upstream did not send has a value that says so.

@@ -11,7 +11,7 @@ pub(super) fn write_unavailable_bytes(out: &mut Vec<u8>) {
 }
 
 /// The value in the form of its own type.
-pub(super) fn write_value(out: &mut Vec<u8>, value: &Value) {
+pub(crate) fn write_value(out: &mut Vec<u8>, value: &Value) {
     match value {
         Value::Unknown => text::string(out, UNAVAILABLE),
         Value::Null => text::null(out),
