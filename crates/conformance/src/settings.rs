@@ -4,6 +4,7 @@ use std::{sync::Arc, thread};
 
 use rowtide_core::{
     Error, ErrorKind,
+    plugin::Factory,
     registry::{self, Role},
     settings::Settings,
 };
@@ -60,11 +61,16 @@ impl SettingsCase {
 
     /// Reads settings and validates them, in a thread without an async runtime.
     fn parse(&self, settings: Settings) -> rowtide_core::Result<()> {
+        self.parse_and_show(settings).map(drop)
+    }
+
+    /// What `Debug` shows of the settings once they are read.
+    fn parse_and_show(&self, settings: Settings) -> rowtide_core::Result<String> {
         let (role, plugin) = (self.role, self.plugin().to_owned());
         let parse = move || match role {
-            Role::Source => registry::source(&plugin, &settings)?.validate(),
-            Role::Sink => registry::sink(&plugin, &settings)?.validate(),
-            Role::Checkpoint => registry::checkpoint(&plugin, &settings)?.validate(),
+            Role::Source => shown(&*registry::source(&plugin, &settings)?),
+            Role::Sink => shown(&*registry::sink(&plugin, &settings)?),
+            Role::Checkpoint => shown(&*registry::checkpoint(&plugin, &settings)?),
         };
         let panicked = |_| Err(Error::fatal("reading the settings panicked"));
         thread::spawn(parse).join().unwrap_or_else(panicked)
@@ -101,7 +107,7 @@ pub(crate) fn scenarios() -> Vec<Scenario<SettingsCase>> {
         scenario!(
             settings_hide_secrets,
             None,
-            "what must not be shown is a `Secret`, and no error shows it"
+            "what must not be shown is a `Secret`, and neither an error nor `Debug` shows it"
         ),
         scenario!(
             settings_are_validated_without_input_or_output,
@@ -155,14 +161,19 @@ async fn settings_hide_secrets(case: SettingsCase) -> Verdict {
     let schema = case.schema()?;
     for (path, property) in properties(&schema) {
         let secretive = SECRETIVE.iter().any(|word| path.contains(word));
-        let kept = property["format"] == "secret";
+        let kept = is_secret(&property);
         ensure!(kept || !secretive, "`{path}` is not a `Secret`, which its name says it is");
         if !kept || path.contains('.') {
             continue;
         }
         for value in [Settings::Text(CANARY.to_string()), Settings::Int(CANARY)] {
-            let mut wrong = settings.clone();
-            insert(&mut wrong, &[], &path, value);
+            let mut right = settings.clone();
+            insert(&mut right, &[], &path, value);
+            if let Ok(shown) = case.parse_and_show(right.clone()) {
+                let hidden = !shown.contains(&CANARY.to_string());
+                ensure!(hidden, "`Debug` of the settings shows the value of `{path}`: {shown}");
+            }
+            let mut wrong = right;
             insert(&mut wrong, &[], "no_such_key", Settings::Int(1));
             let Err(error) = case.parse(wrong) else { continue };
             let shown = format!("{error} {error:?}").contains(&CANARY.to_string());
@@ -177,6 +188,11 @@ async fn settings_are_validated_without_input_or_output(case: SettingsCase) -> V
     case.parse(settings).map_err(|error| {
         Failure::broken(format!("settings of a system that is not there are refused: {error}"))
     })
+}
+
+fn shown<O: ?Sized>(factory: &dyn Factory<O>) -> rowtide_core::Result<String> {
+    factory.validate()?;
+    Ok(format!("{factory:?}"))
 }
 
 fn must_name(parsed: rowtide_core::Result<()>, key: &str) -> Verdict {
@@ -228,9 +244,35 @@ fn collect(root: &Json, schema: &Json, path: &str, found: &mut Vec<(String, Json
     for (name, property) in schema["properties"].as_object().unwrap_or(&nothing) {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         found.push((path.clone(), property.clone()));
-        // What two shapes share is documented by the key, not by the shapes.
-        let target = property["$ref"].as_str().and_then(|target| target.strip_prefix('#'));
-        let target = target.and_then(|pointer| root.pointer(pointer));
-        collect(root, target.unwrap_or(property), &path, found);
+        collect_inner(root, property, &path, found);
     }
+}
+
+/// The keys in whatever a value can be: a table, one of several shapes, or a list of them.
+fn collect_inner(root: &Json, schema: &Json, path: &str, found: &mut Vec<(String, Json)>) {
+    // What the shapes of a word mean that all plugins share is documented once, in core.
+    if is_secret(schema) {
+        return;
+    }
+    let target = schema["$ref"].as_str().and_then(|target| target.strip_prefix('#'));
+    if let Some(target) = target.and_then(|pointer| root.pointer(pointer)) {
+        return collect_inner(root, target, path, found);
+    }
+    collect(root, schema, path, found);
+    for shapes in ["anyOf", "oneOf", "allOf"] {
+        for shape in schema[shapes].as_array().into_iter().flatten() {
+            collect_inner(root, shape, path, found);
+        }
+    }
+    for items in ["items", "additionalProperties"] {
+        if schema[items].is_object() {
+            collect_inner(root, &schema[items], &format!("{path}[]"), found);
+        }
+    }
+}
+
+/// Whether a value is kept as a `Secret`, which may be left out.
+fn is_secret(schema: &Json) -> bool {
+    schema["format"] == "secret"
+        || schema["anyOf"].as_array().is_some_and(|shapes| shapes.iter().any(is_secret))
 }

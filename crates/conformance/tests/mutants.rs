@@ -42,7 +42,9 @@ const SETTINGS: &[Mutant] = &[
     ("settings_reject_unknown_keys", "unknown keys are ignored"),
     ("settings_name_missing_keys", "a missing key is made up"),
     ("settings_document_every_key", "a key is not documented"),
+    ("settings_document_every_key", "a key of a shape of an item is not documented"),
     ("settings_hide_secrets", "a password is a text"),
+    ("settings_hide_secrets", "debug shows a secret"),
     ("settings_are_validated_without_input_or_output", "validation looks at the world"),
 ];
 

@@ -1,5 +1,7 @@
 //! How settings become a plugin: the configuration is the factory.
 
+use std::fmt;
+
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -8,12 +10,15 @@ use crate::{CheckpointStore, Context, Result, Sink, Source};
 
 /// The settings of a plugin, which make the plugin.
 ///
-/// The struct derives `Clone`, `Deserialize` with `deny_unknown_fields`, and `JsonSchema`; the doc
+/// The struct derives `Clone`, `Debug` (which must not show a secret: keep those in a
+/// [`Secret`](crate::settings::Secret)), `Deserialize` with `deny_unknown_fields`, and `JsonSchema`; the doc
 /// comments of its fields are the user's reference. [`Opens`](Self::Opens) says what it makes:
 /// `dyn Source`, `dyn Sink` or `dyn CheckpointStore`. No `flatten` and no `untagged`: they ruin the
 /// messages.
 #[async_trait]
-pub trait Config: Clone + DeserializeOwned + JsonSchema + Send + Sync + 'static {
+pub trait Config:
+    Clone + fmt::Debug + DeserializeOwned + JsonSchema + Send + Sync + 'static
+{
     /// The role of the plugin, as a trait object.
     type Opens: ?Sized;
 
@@ -86,7 +91,7 @@ pub enum UninstallScope {
 /// A [`Config`] without its type: what the engine opens again and again, since recovery drops both
 /// ends and makes them anew. `O` is `dyn Source`, `dyn Sink` or `dyn CheckpointStore`.
 #[async_trait]
-pub trait Factory<O: ?Sized>: Send + Sync {
+pub trait Factory<O: ?Sized>: fmt::Debug + Send + Sync {
     /// See [`Config::validate`].
     fn validate(&self) -> Result<()>;
     /// See [`Config::open`].

@@ -52,7 +52,8 @@ impl Checkpoint {
             }
         }
         let asked_at = self.environment.now();
-        self.claim = Some(self.store.claim(&self.pipeline, &owner()).await?);
+        let claim = self.store.claim(&self.pipeline, &owner()).await.map_err(placed)?;
+        self.claim = Some(claim);
         self.proven_at = asked_at;
         Ok(())
     }
@@ -81,7 +82,7 @@ impl Checkpoint {
     }
 
     pub(crate) async fn load(&self) -> Result<Vec<PartitionState>> {
-        self.store.load(&self.pipeline).await
+        self.store.load(&self.pipeline).await.map_err(placed)
     }
 
     /// Saves `update`, which proves the claim, too.
@@ -89,7 +90,7 @@ impl Checkpoint {
         let Some(claim) = &self.claim else { return Err(unclaimed()) };
         // Taken before, since the claim may be lost while the store answers.
         let asked_at = self.environment.now();
-        self.store.save(claim, update).await?;
+        self.store.save(claim, update).await.map_err(placed)?;
         self.proven_at = asked_at;
         Ok(())
     }
@@ -98,4 +99,9 @@ impl Checkpoint {
 /// Nothing saved must never look like something saved: it would be acknowledged.
 fn unclaimed() -> Error {
     Error::fatal("the pipeline is not claimed").help("this is a defect of Rowtide; report it")
+}
+
+/// An open store knows its own settings only, and the user has those of all sections.
+fn placed(error: Error) -> Error {
+    error.under("checkpoint")
 }

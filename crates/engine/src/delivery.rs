@@ -206,7 +206,7 @@ impl<'a> DeliveryLoop<'a> {
             return Ok(());
         }
         self.control.checkpoint.prove_again().await.map_err(never_rejected)?;
-        match self.sink.flush().await {
+        match self.sink.flush().await.map_err(|error| error.under("sink")) {
             Err(error)
                 if error.is_transient() && mutant::active(Mutant::GoesOnAfterFailedFlush) => {}
             Err(error) => self.reject(error)?,
@@ -361,7 +361,8 @@ impl<'a> DeliveryLoop<'a> {
         if mutant::active(Mutant::DeliversLastFirst) {
             changes.reverse();
         }
-        self.sink.write(&changes).await.map_err(never_rejected)?;
+        let written = self.sink.write(&changes).await.map_err(|error| error.under("sink"));
+        written.map_err(never_rejected)?;
         self.control.status.accept_changes(partition, changes.len());
         let partition = partition.clone();
         self.span.push(Written { partition, changes, position, _room: room });

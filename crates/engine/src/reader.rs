@@ -63,7 +63,7 @@ async fn read_and_report(
     let reading = read(source.as_ref(), &partition, from, &door);
     let error = match AssertUnwindSafe(reading).catch_unwind().await {
         Ok(Ok(())) => return,
-        Ok(Err(error)) => error,
+        Ok(Err(error)) => error.under("source"),
         Err(_) => Error::transient(format!("the reader of partition `{}` panicked", partition.id)),
     };
     door.end(&partition.id, error);

@@ -84,7 +84,8 @@ impl Recovery {
                 return Ok(Outcome::Stopped);
             }
             let pause = self.pause.next(&mut self.random);
-            tracing::warn!(?pause, "pipeline resumes from its checkpoint after a pause: {error}");
+            let help = error.remedy();
+            tracing::warn!(?pause, help, "pipeline resumes from its checkpoint after a pause: {error}");
             self.status.enter(State::Recovering);
             tokio::select! {
                 () = self.shutdown.requested() => {

@@ -12,7 +12,7 @@ use rowtide_format::{Encoder, Format};
 use tokio::task;
 
 /// Writes one line a change to standard output.
-#[derive(Clone, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct StdoutConfig {
     /// How a change is written down.

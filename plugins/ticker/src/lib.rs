@@ -10,7 +10,7 @@ use rowtide_core::{
 };
 
 /// Makes up one insert after another, numbered from 1.
-#[derive(Clone, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TickerConfig {
     /// The time between two changes.

@@ -1,7 +1,9 @@
 //! Sources whose settings do one thing wrong each.
 
+use std::fmt;
+
 use rowtide_conformance::{Result, async_trait};
-use rowtide_core::{Context, Error, Source, plugin::Config, register_source};
+use rowtide_core::{Context, Error, Source, plugin::Config, register_source, settings::Secret};
 
 use super::{find, source::open, upstream::World};
 
@@ -26,7 +28,7 @@ macro_rules! flawed {
 }
 
 /// Takes any key.
-#[derive(Clone, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 struct Lenient {
     /// The number of the world.
     world: u64,
@@ -36,7 +38,7 @@ struct Lenient {
 flawed!("unknown keys are ignored", Lenient, |_| Ok(()));
 
 /// Says that a key is required, and does without.
-#[derive(Clone, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[schemars(extend("required" = ["world", "defect"]))]
 #[serde(deny_unknown_fields)]
 struct Forgiving {
@@ -49,7 +51,7 @@ struct Forgiving {
 flawed!("a missing key is made up", Forgiving, |_| Ok(()));
 
 /// Has a key without a word about it.
-#[derive(Clone, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Silent {
     world: u64,
@@ -59,7 +61,7 @@ struct Silent {
 flawed!("a key is not documented", Silent, |_| Ok(()));
 
 /// Takes a password for a text.
-#[derive(Clone, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Open {
     /// The number of the world.
@@ -75,7 +77,7 @@ flawed!("a password is a text", Open, |config| {
 });
 
 /// Looks before it is opened.
-#[derive(Clone, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Curious {
     /// The number of the world.
@@ -89,3 +91,48 @@ flawed!("validation looks at the world", Curious, |config| {
         None => Err(Error::config("no such world").key("world")),
     }
 });
+
+/// Has a secret that its `Debug` shows.
+#[derive(Clone, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Talkative {
+    /// The number of the world.
+    world: u64,
+    /// What it does wrong.
+    defect: String,
+    /// Whatever opens the world.
+    password: Option<Secret>,
+}
+flawed!("debug shows a secret", Talkative, |_| Ok(()));
+
+impl fmt::Debug for Talkative {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let password = self.password.as_ref().map(Secret::reveal);
+        write!(formatter, "Talkative {{ password: {password:?} }}")
+    }
+}
+
+/// Has a key without a word about it, in one of the shapes of the items of a list.
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Deep {
+    /// The number of the world.
+    world: u64,
+    /// What it does wrong.
+    defect: String,
+    /// More worlds.
+    #[serde(default)]
+    others: Vec<Option<Other>>,
+}
+flawed!("a key of a shape of an item is not documented", Deep, |config| {
+    config.others.iter().flatten().for_each(|other| {
+        let _ = other.number;
+    });
+    Ok(())
+});
+
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Other {
+    number: u64,
+}

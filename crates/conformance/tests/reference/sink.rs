@@ -23,7 +23,7 @@ struct World {
 }
 
 /// A sink into memory.
-#[derive(Clone, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ReferenceConfig {
     /// The number of the world.

@@ -18,7 +18,7 @@ use super::{
 use rowtide_conformance::Write;
 
 /// A source of a table in memory.
-#[derive(Clone, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ReferenceConfig {
     /// The number of the world.

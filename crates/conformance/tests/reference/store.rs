@@ -20,7 +20,7 @@ use tempfile::TempDir;
 static CLAIMED: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
 
 /// A store in one file.
-#[derive(Clone, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ReferenceConfig {
     /// The file.

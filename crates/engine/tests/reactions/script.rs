@@ -1,5 +1,6 @@
 use std::{
     collections::VecDeque,
+    fmt,
     future::Future,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -120,6 +121,12 @@ pub fn changes(from: u64, to: u64) -> Result<Event> {
 
 pub fn idle(number: u64) -> Result<Event> {
     Ok(Event::Idle { position: place(number) })
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Script")
+    }
 }
 
 struct PanicsWhenDropped;
