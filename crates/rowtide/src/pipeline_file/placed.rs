@@ -1,3 +1,5 @@
+use std::fmt;
+
 use rowtide_core::{
     Context, Result, async_trait,
     plugin::{Factory, InstallOptions, UninstallOptions},
@@ -8,6 +10,12 @@ use rowtide_core::{
 pub(super) struct Placed<O: ?Sized> {
     inner: Box<dyn Factory<O>>,
     section: &'static str,
+}
+
+impl<O: ?Sized> fmt::Debug for Placed<O> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(formatter)
+    }
 }
 
 impl<O: ?Sized + 'static> Placed<O> {
