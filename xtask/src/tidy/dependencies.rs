@@ -6,6 +6,8 @@ use crate::workspace::{Dependency, Package};
 const RUNTIMES: [&str; 4] = ["async-std", "async-executor", "smol", "tokio"];
 /// Files, the command line and logging are the runner's business.
 const RUNNER_ONLY: [&str; 4] = ["clap", "figment", "toml", "tracing-subscriber"];
+/// No program that is shipped holds these.
+const TEST_SUPPORT: [&str; 1] = ["crates/proxy"];
 
 pub(crate) fn problems(packages: &[Package]) -> Vec<String> {
     let mut problems = Vec::new();
@@ -21,10 +23,16 @@ pub(crate) fn problems(packages: &[Package]) -> Vec<String> {
 }
 
 fn forbidden(packages: &[Package], from: &Package, to: &Dependency) -> Option<&'static str> {
+    let is_dev = to.kind.as_deref() == Some("dev");
+    let is_of_tests = packages
+        .iter()
+        .any(|package| package.name == to.name && TEST_SUPPORT.contains(&&*package.folder));
+    if is_of_tests {
+        return (!is_dev).then_some("it is for tests; make it a dev-dependency");
+    }
     if from.folder == "crates/rowtide" {
         return None;
     }
-    let is_dev = to.kind.as_deref() == Some("dev");
     match packages.iter().find(|package| package.name == to.name) {
         Some(package) if is_dev && package.folder == "crates/conformance" => None,
         // A crate may test itself with more features.
@@ -38,6 +46,7 @@ fn forbidden(packages: &[Package], from: &Package, to: &Dependency) -> Option<&'
 fn forbidden_member(from: &str, to: &str) -> Option<&'static str> {
     match from.split('/').next() {
         _ if from == "crates/core" => Some("core depends on no crate of this workspace"),
+        _ if from == "crates/proxy" => Some("the proxy depends on no crate of this workspace"),
         Some("crates") if to != "crates/core" => {
             Some("a crate of the machine depends on core only")
         }
@@ -58,6 +67,9 @@ fn forbidden_package(from: &str, to: &str) -> Option<&'static str> {
     let is_xtask = from.split('/').next() == Some("xtask");
     let reads_settings = from == "crates/conformance" && to == "toml";
     match to {
+        _ if from == "crates/proxy" && to != "tokio" => {
+            Some("the proxy depends on the runtime only, so that any test can have it")
+        }
         _ if from == "crates/core" && RUNTIMES.contains(&to) => Some("core depends on no runtime"),
         _ if RUNNER_ONLY.contains(&to) && !is_xtask && !reads_settings => {
             Some("only crates/rowtide knows files, the command line and logging")
@@ -78,8 +90,9 @@ mod tests {
     fn check(from: &str, to: &str, kind: Option<&str>) -> usize {
         let folders =
             ["crates/core", "crates/engine", "crates/format", "crates/lockfile", "plugins/file"];
-        let runner = ["crates/conformance", "crates/rowtide", "plugins/sqlite", "xtask"];
-        let mut packages: Vec<_> = folders.iter().chain(&runner).map(|at| package(at)).collect();
+        let others = ["crates/conformance", "crates/rowtide", "plugins/sqlite", "xtask"];
+        let others = folders.iter().chain(&others).chain(&TEST_SUPPORT);
+        let mut packages: Vec<_> = others.map(|at| package(at)).collect();
         let dependency = Dependency { name: to.to_owned(), kind: kind.map(str::to_owned) };
         let package = packages.iter_mut().find(|package| package.folder == from).unwrap();
         package.dependencies.push(dependency);
@@ -113,6 +126,17 @@ mod tests {
         assert_eq!(check("plugins/file", "rowtide-lockfile", None), 0);
         assert_eq!(check("plugins/file", "rowtide-conformance", None), 1);
         assert_eq!(check("plugins/file", "rowtide-conformance", Some("dev")), 0);
+    }
+
+    #[test]
+    fn only_tests_use_the_proxy() {
+        for from in ["crates/core", "crates/rowtide", "plugins/file", "xtask"] {
+            assert_eq!(check(from, "rowtide-proxy", None), 1);
+            assert_eq!(check(from, "rowtide-proxy", Some("dev")), 0);
+        }
+        assert_eq!(check("crates/proxy", "tokio", None), 0);
+        assert_eq!(check("crates/proxy", "rowtide-core", None), 1);
+        assert_eq!(check("crates/proxy", "serde", None), 1);
     }
 
     #[test]
