@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
+    io::Read,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -128,7 +129,7 @@ fn a_frozen_process_that_was_taken_over_exits_with_4_and_names_the_other() {
                 .env("ROWTIDE__CHECKPOINT__PATH", "checkpoint");
             command
         };
-        let mut first = Running::start(rowtide(&["run", "p.toml"]));
+        let first = Running::start(rowtide(&["run", "p.toml"]));
         // Frozen in the middle of a save it would hold a lock of the database as well.
         wait("checkpoint", || {
             let shown = rowtide(&["checkpoint", "show", "p.toml"]).output().unwrap();
@@ -151,10 +152,7 @@ fn a_frozen_process_that_was_taken_over_exits_with_4_and_names_the_other() {
         signal(&first.child, "CONT");
         insert(&shop, "after the first woke up");
         wait_for(&sandbox, "after the first woke up");
-        let status = first.child.wait().unwrap();
-        let mut told = String::new();
-        std::io::Read::read_to_string(&mut first.child.stderr.take().unwrap(), &mut told).unwrap();
-        assert_eq!(status.code(), Some(4), "{store}: {told}");
+        let told = end(first, 4);
         assert!(told.contains(&format!("by process {}", second.child.id())), "{told}");
     }
 }
@@ -189,6 +187,44 @@ fn no_log_line_has_a_value_of_a_row() {
         let telling: Vec<_> = log.lines().filter(|line| line.contains(CANARY)).collect();
         assert!(telling.is_empty(), "{telling:?}");
     }
+}
+
+#[test]
+fn an_error_of_an_open_plugin_leads_to_its_line() {
+    let (sandbox, _shop) = shop();
+    sandbox.write("c.db", &"no database ".repeat(999));
+    for arguments in [&["run", "p.toml"][..], &["checkpoint", "show", "p.toml"]] {
+        let output = sandbox.output(arguments);
+        let stderr = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains("error: p.toml:10:1: "), "{stderr}");
+        assert!(stderr.contains("key: checkpoint.path\n"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_is_taken_away_ends_the_run_and_says_what_happened() {
+    let (sandbox, shop) = shop();
+    let running = Running::start(sandbox.rowtide(&["run", "p.toml"]));
+    wait("checkpoint", || sandbox.printed(&["checkpoint", "show", "p.toml"]).contains("done"));
+    let path = sandbox.path().join("c.db");
+    fs::rename(&path, sandbox.path().join("moved.db")).unwrap();
+    insert(&shop, "after the move");
+    let told = end(running, 1);
+    assert!(told.contains("moved or removed while it was in use; put it back"), "{told}");
+    fs::rename(sandbox.path().join("moved.db"), &path).unwrap();
+    sandbox.printed(&["run", "--drain", "p.toml"]);
+    wait_for(&sandbox, "after the move");
+}
+
+/// Waits for the end with this exit code; what it told.
+#[track_caller]
+fn end(mut running: Running, code: i32) -> String {
+    let status = running.child.wait().unwrap();
+    let mut told = String::new();
+    running.child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!(status.code(), Some(code), "{told}");
+    told
 }
 
 #[test]

@@ -85,7 +85,11 @@ impl Recovery {
             }
             let pause = self.pause.next(&mut self.random);
             let help = error.remedy();
-            tracing::warn!(?pause, help, "pipeline resumes from its checkpoint after a pause: {error}");
+            tracing::warn!(
+                ?pause,
+                help,
+                "pipeline resumes from its checkpoint after a pause: {error}"
+            );
             self.status.enter(State::Recovering);
             tokio::select! {
                 () = self.shutdown.requested() => {

@@ -179,10 +179,7 @@ impl CheckpointFile {
     fn create(&self) -> Result<Connection> {
         let path = &self.database.path;
         if !fs::exists(path).is_ok_and(|exists| exists) {
-            self.make_file().map_err(|error| {
-                let message = format!("failed to make the checkpoint file `{}`", path.display());
-                Error::config(message).key("path").because(error)
-            })?;
+            self.make_file()?;
         }
         let connection = self.database.connect()?;
         prepare(&connection).map_err(|error| self.failure(error))?;
@@ -193,27 +190,27 @@ impl CheckpointFile {
     }
 
     /// Makes the file complete under another name first: an empty one is always a damaged one.
-    fn make_file(&self) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn make_file(&self) -> Result<()> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = &self.database.path;
         let mut new = path.as_os_str().to_owned();
         new.push(format!(".{}-{number}.new", process::id()));
         let new = PathBuf::from(new);
-        let connection = Connection::open(&new)?;
-        prepare(&connection)?;
-        make_tables(&connection)?;
-        connection.close().map_err(|(_, error)| error)?;
+        let doing = format!("failed to make the checkpoint file `{}`", path.display());
+        let made = fill(&new).map_err(|error| failure(doing.as_str(), error));
         // Unlike a rename, a link never replaces what another process has made meanwhile.
-        let linked = fs::hard_link(&new, path);
-        fs::remove_file(&new)?;
-        match linked {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
-            _ => {}
-        }
+        let linked = made.map(|()| fs::hard_link(&new, path));
+        let _ = fs::remove_file(&new);
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
-        Ok(())
+        let synced = match linked? {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => File::open(directory.unwrap_or(Path::new("."))).and_then(|file| file.sync_all()),
+        };
+        synced.map_err(|error| {
+            let help = "name a file in a directory of a local disk that this user can write to";
+            Error::config(doing).key("path").help(help).because(error)
+        })
     }
 
     /// Whether the tables are there; one without the other is damage, and so is an empty file.
@@ -381,6 +378,14 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     }
     Ok(())
+}
+
+/// Makes a new file with the tables in it, and closes it.
+fn fill(path: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open(path)?;
+    prepare(&connection)?;
+    make_tables(&connection)?;
+    connection.close().map_err(|(_, error)| error)
 }
 
 fn make_tables(connection: &Connection) -> rusqlite::Result<()> {

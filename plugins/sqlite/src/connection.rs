@@ -20,7 +20,8 @@ impl Database {
     pub(crate) fn connect(&self) -> Result<Connection> {
         if let Err(error) = fs::metadata(&self.path) {
             let message = format!("there is no database `{}`", self.path.display());
-            return Err(Error::config(message).key("path").because(error));
+            let help = "name a file that is there; Rowtide makes no database";
+            return Err(Error::config(message).key("path").help(help).because(error));
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let doing = || format!("failed to open `{}`", self.path.display());
@@ -59,6 +60,9 @@ pub(crate) fn failure(doing: impl Into<String>, error: rusqlite::Error) -> Error
         Some(ErrorCode::NotADatabase) => {
             Error::config(doing).key("path").help("name the file of a SQLite database")
         }
+        Some(ErrorCode::ReadOnly) if is_moved(&error) => Error::fatal(doing).help(
+            "the file was moved or removed while it was in use; put it back, and start again",
+        ),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
             Error::config(doing)
                 .key("path")
@@ -67,6 +71,11 @@ pub(crate) fn failure(doing: impl Into<String>, error: rusqlite::Error) -> Error
         _ => Error::fatal(doing),
     };
     made.because(error)
+}
+
+fn is_moved(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_READONLY_DBMOVED)
 }
 
 /// Runs what waits for a disk or a lock beside the runtime. It is finished even if nobody waits.
