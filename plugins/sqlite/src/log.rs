@@ -158,9 +158,12 @@ impl<'a> Reader<'a> {
             self.batch.captured = Some(Captured { id, layout, reason, empty });
             return Ok(());
         }
-        let at = row.get(3).map_err(doing)?;
-        if self.at.0 != at {
-            self.at = (at, committed_at(at));
+        // The first image of an update leaves the time to the second.
+        if operation != operation::UPDATE_BEFORE {
+            let at = row.get(3).map_err(doing)?;
+            if self.at.0 != at {
+                self.at = (at, committed_at(at));
+            }
         }
         self.id = id;
         let image = image(row, FIXED, layout.table.columns.len()).map_err(doing)?;

@@ -160,8 +160,7 @@ impl Planner<'_> {
             format!("DROP TABLE IF EXISTS {}", names.log()),
             format!("DROP TABLE IF EXISTS {}", names.meta()),
             format!(
-                "CREATE TABLE {}(id INTEGER PRIMARY KEY, layout INTEGER, operation INTEGER, \
-                 at REAL{places})",
+                "CREATE TABLE {}(id INTEGER PRIMARY KEY, layout, operation, at{places})",
                 names.log()
             ),
             format!(

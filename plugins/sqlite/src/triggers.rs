@@ -13,6 +13,9 @@ use crate::{
 /// Goes up whenever the text or what it writes changes its meaning.
 pub(crate) const FORMAT: i64 = 1;
 
+/// The time: now, and stored as it comes, since converting it costs more.
+const NOW: &str = "julianday()";
+
 /// What captures one table under one layout.
 #[derive(Clone, Debug)]
 pub(crate) struct Triggers {
@@ -63,7 +66,7 @@ impl Writer<'_> {
             Kind::Update => {
                 let settle =
                     if staged { self.unstage_old() + &self.settle() } else { String::new() };
-                let before = self.log(operation::UPDATE_BEFORE, "old");
+                let before = self.log_before();
                 ("AFTER UPDATE", settle + &before + &self.log(operation::UPDATE_AFTER, "new"))
             }
             Kind::Delete => {
@@ -86,10 +89,22 @@ impl Writer<'_> {
         let values = self.definition.image(row).join(", ");
         format!(
             " INSERT INTO {}(layout, operation, at{}) \
-             VALUES ({}, {operation}, julianday('now'), {values});",
+             VALUES ({}, {operation}, {NOW}, {values});",
             self.names.log(),
             self.places(", "),
             self.layout,
+        )
+    }
+
+    /// Logs the image before an update; the one after it follows, and has the time of both.
+    fn log_before(&self) -> String {
+        format!(
+            " INSERT INTO {}(layout, operation{}) VALUES ({}, {}, {});",
+            self.names.log(),
+            self.places(", "),
+            self.layout,
+            operation::UPDATE_BEFORE,
+            self.definition.image("old").join(", "),
         )
     }
 
@@ -224,7 +239,7 @@ impl Writer<'_> {
         let condition = self.is_replaced();
         format!(
             " INSERT INTO {log}(layout, operation, at{places}) \
-             SELECT {layout}, {delete}, julianday('now'){places} FROM {stage} WHERE {condition}; \
+             SELECT {layout}, {delete}, {NOW}{places} FROM {stage} WHERE {condition}; \
              DELETE FROM {stage} WHERE {condition};",
             log = self.names.log(),
             places = self.places(", "),
