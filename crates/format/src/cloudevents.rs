@@ -124,7 +124,6 @@ impl CloudEventsEncoder {
     /// Appends every attribute: to the headers, or to the value up to the data.
     fn write_attributes(&mut self, change: &Change, operation: u8, now: Timestamp) {
         let time = change.committed_at.unwrap_or(now);
-        self.draft.timestamp = Some(time);
         let content_type = match self.settings.mode {
             CloudEventsMode::Structured => STRUCTURED_TYPE,
             CloudEventsMode::Binary => DATA_TYPE,
@@ -148,8 +147,8 @@ impl CloudEventsEncoder {
         }
         let extensions = Extensions { name: &self.name, change, operation, time };
         for (member, name) in &self.names {
-            if extensions.has(member) {
-                let database = &self.settings.database;
+            let database = &self.settings.database;
+            if extensions.has(member) && !(*member == "db" && database.is_empty()) {
                 let connector = &self.settings.connector;
                 attributes.add(name, |out| match *member {
                     "connector" => out.extend_from_slice(connector.as_bytes()),

@@ -48,8 +48,8 @@ fn table(name: &str, description: &str, settings: Properties<'_>) -> Value {
     })
 }
 
-fn flag(default: bool, description: &str) -> Value {
-    json!({ "type": "boolean", "default": default, "description": description })
+fn flag(value: bool, description: &str) -> Value {
+    json!({ "type": "boolean", "default": value, "description": description })
 }
 
 fn text(default: &str, description: &str) -> Value {
