@@ -106,7 +106,7 @@ impl Service for Kafka {
              log.dirs={}\nnum.partitions=1\noffsets.topic.replication.factor=1\n\
              offsets.topic.num.partitions=1\ntransaction.state.log.replication.factor=1\n\
              transaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=1\n\
-             group.initial.rebalance.delay.ms=0\n",
+             group.initial.rebalance.delay.ms=0\n{SESSION}",
             data.display(),
         );
         place.write("server.properties", &settings)?;
@@ -135,6 +135,9 @@ impl Service for Kafka {
         Ok(asked().is_ok() && answer[4..] == [0, 0, 0, 1, 0, 0, 0, 1])
     }
 }
+
+/// After a kill the node waits until its own former session is over; by default that is 9 s.
+const SESSION: &str = "broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\n";
 
 const LOGGING: &str = "rootLogger.level = warn
 rootLogger.appenderRef.o.ref = o
