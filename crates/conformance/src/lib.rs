@@ -43,6 +43,8 @@
 //! reason; a waiver that is no longer needed is a failure. The plugin is always opened through the
 //! registry.
 
+#![warn(missing_docs)]
+
 mod checkpoint;
 mod opening;
 mod process;

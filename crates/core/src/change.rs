@@ -10,7 +10,9 @@ pub struct Change {
     /// Names this change; the same at each redelivery. A snapshot row that is read again may be
     /// newer, and then has another id.
     pub id: ChangeId,
+    /// The table, as it was when the change was made.
     pub table: Arc<Table>,
+    /// What happened to the row.
     pub operation: Operation,
     /// The row before the change, where the upstream tells it.
     pub before: Option<Row>,
@@ -29,8 +31,11 @@ pub struct Change {
 pub enum Operation {
     /// The row was there when a snapshot was taken.
     Read,
+    /// The row was added.
     Insert,
+    /// The row was given other values.
     Update,
+    /// The row was removed.
     Delete,
     /// All rows of the table were removed at once.
     Truncate,
@@ -58,6 +63,7 @@ pub struct Row(Box<[Value]>);
 /// The upstream's transaction of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
+    /// The name that the upstream gave the transaction.
     pub id: Box<str>,
     /// How many changes it has in all, if known.
     pub changes: Option<u64>,
@@ -161,6 +167,7 @@ impl fmt::Display for ChangeId {
 }
 
 impl Row {
+    /// Makes a row of values, one a column of its table.
     pub fn new(values: impl Into<Box<[Value]>>) -> Self {
         Self(values.into())
     }
@@ -198,6 +205,7 @@ impl Metadata {
         self
     }
 
+    /// What is known under `name`.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }

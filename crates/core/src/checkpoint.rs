@@ -9,23 +9,29 @@ use crate::{PartitionId, PartitionState, Result};
 /// Who runs a pipeline; named in the errors of those that it shuts out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
+    /// The machine, by its name.
     pub host: String,
+    /// The process on that machine, by its number.
     pub process: u32,
+    /// When the process claimed the pipeline.
     pub since: Timestamp,
 }
 
 /// The right to save a pipeline's checkpoint, until somebody else claims it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
+    /// The pipeline that is claimed.
     pub pipeline: String,
     /// Grows with each claim of the pipeline.
     pub epoch: u64,
+    /// Who claimed it.
     pub owner: Owner,
 }
 
 /// What one save changes; partitions that are not named stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckpointUpdate {
+    /// States to add, or to replace by the id of their partition.
     pub states: Vec<PartitionState>,
     /// Partitions to remove. A store applies them after `states`.
     pub forgotten: Vec<PartitionId>,

@@ -22,6 +22,7 @@ pub struct Context {
 pub struct Shutdown(Shared<BoxFuture<'static, ()>>);
 
 impl Context {
+    /// Makes the context of an opening for the pipeline of that name.
     pub fn new(pipeline: impl Into<Arc<str>>, shutdown: Shutdown) -> Self {
         Self { pipeline: pipeline.into(), shutdown, waited_for_lock: Arc::default() }
     }

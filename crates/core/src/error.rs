@@ -35,7 +35,10 @@ pub enum ErrorKind {
     /// The downstream refuses these changes for good. The engine applies the pipeline's reject
     /// policy. Indexes are ascending and unique, counted from the start of the span that the flush
     /// covers.
-    Rejected { indexes: Vec<usize> },
+    Rejected {
+        /// Which changes of the span.
+        indexes: Vec<usize>,
+    },
     /// It does not pass by itself. The engine stops; exit 1, and 4 for a lost claim.
     Fatal,
 }
@@ -110,10 +113,12 @@ impl Error {
         self
     }
 
+    /// What the engine does about it.
     pub fn kind(&self) -> &ErrorKind {
         &self.inner.kind
     }
 
+    /// What went wrong, without its causes and without what can be done.
     pub fn message(&self) -> &str {
         &self.inner.message
     }
@@ -128,6 +133,7 @@ impl Error {
         self.inner.help.as_deref()
     }
 
+    /// Whether it passes by itself.
     pub fn is_transient(&self) -> bool {
         self.inner.kind == ErrorKind::Transient
     }

@@ -14,6 +14,8 @@
 //!
 //! This crate knows no system and no async runtime.
 
+#![warn(missing_docs)]
+
 mod change;
 mod checkpoint;
 mod context;

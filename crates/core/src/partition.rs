@@ -11,6 +11,7 @@ pub struct PartitionId(Arc<str>);
 /// A part of the upstream that is read independently and in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
+    /// The name, under which a checkpoint keeps it.
     pub id: PartitionId,
     /// The partitions that must be saved as finished before this one starts. A source leaves out
     /// those that ended before the pipeline began.
@@ -24,7 +25,9 @@ pub struct Partition {
 /// A partition and how far it is delivered, as a checkpoint store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionState {
+    /// What is read.
     pub partition: Partition,
+    /// How far.
     pub progress: Progress,
 }
 
@@ -41,10 +44,12 @@ pub enum Progress {
 }
 
 impl PartitionId {
+    /// Makes an id of a text that stays the same for as long as the partition is there.
     pub fn new(id: impl Into<Arc<str>>) -> Self {
         Self(id.into())
     }
 
+    /// The text of it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -85,6 +90,7 @@ impl Progress {
         }
     }
 
+    /// Whether nothing more of the partition is to come.
     pub fn is_finished(&self) -> bool {
         matches!(self, Progress::Finished(_))
     }

@@ -58,6 +58,7 @@ pub trait Config:
 /// How [`Config::install`] works.
 #[derive(Clone, Copy, Debug)]
 pub struct InstallOptions {
+    /// Whether the statements are run.
     pub execution: Execution,
     /// Whether the user has agreed to what cannot be undone (`--yes`).
     pub confirmed: bool,
@@ -66,14 +67,18 @@ pub struct InstallOptions {
 /// How [`Config::uninstall`] works.
 #[derive(Clone, Copy, Debug)]
 pub struct UninstallOptions {
+    /// Whether the statements are run.
     pub execution: Execution,
+    /// How much is removed.
     pub scope: UninstallScope,
 }
 
 /// Whether statements are run, or only returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Execution {
+    /// Runs them, and returns them.
     Apply,
+    /// Returns them, and changes nothing.
     DryRun,
 }
 

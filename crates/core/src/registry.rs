@@ -26,8 +26,11 @@ pub struct Plugin {
 /// What a plugin is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
+    /// Where changes come from.
     Source,
+    /// Where changes go to.
     Sink,
+    /// Where positions are kept.
     Checkpoint,
 }
 
@@ -124,6 +127,7 @@ impl Plugin {
         Self { name, package, schema: schema::<C>, parse: Parse::Checkpoint(parse::<C>) }
     }
 
+    /// What it is for.
     pub fn role(&self) -> Role {
         match self.parse {
             Parse::Source(_) => Role::Source,

@@ -13,17 +13,32 @@ pub enum Event {
     /// half of a large transaction).
     ///
     /// An event should hold up to 256 KiB of changes, or one larger change.
-    Changes { changes: Vec<Change>, position: Option<Position> },
+    Changes {
+        /// The changes, none of them for a position alone.
+        changes: Vec<Change>,
+        /// Where resuming goes on right behind them.
+        position: Option<Position>,
+    },
     /// Caught up: all that was committed upstream when this stream was opened has been yielded.
     ///
     /// A source notes the upstream's end when it starts to read and yields this on passing it, even
     /// if more follows and the position is unchanged; one that knows only a watermark, once the
     /// attested time has passed the opening. `position` covers everything yielded before. Progress
     /// without being caught up is a [`Changes`](Event::Changes) with none.
-    Idle { position: Position },
+    Idle {
+        /// Where resuming goes on.
+        position: Position,
+    },
     /// Partitions found here, each with this one among its parents; each starts once all of those
     /// are saved as finished.
-    Children { partitions: Vec<Partition> },
+    ///
+    /// Every parent must announce a child before it ends itself: a partition that has ended is
+    /// forgotten once all the children that it announced have started, and a child that names it
+    /// later would wait for it in vain.
+    Children {
+        /// The children; one that was announced before is left as it is.
+        partitions: Vec<Partition>,
+    },
     /// This partition has ended for good. A stream that ends without it is `Transient`.
     Finished,
 }

@@ -5,14 +5,18 @@
 pub struct Table {
     /// The schema, database or dataset the table belongs to, if the upstream has one.
     pub namespace: Option<Box<str>>,
+    /// The name, without the namespace.
     pub name: Box<str>,
+    /// The columns, in the order of the values of a [`Row`](crate::Row).
     pub columns: Vec<Column>,
 }
 
 /// A column of a [`Table`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
+    /// The name, as the upstream spells it.
     pub name: Box<str>,
+    /// What its values are declared to be.
     pub column_type: ColumnType,
     /// The type's name in the upstream's own words, such as `VARCHAR(32)`; empty if there is none.
     pub declared: Box<str>,
@@ -30,19 +34,33 @@ pub struct Column {
 pub enum ColumnType {
     /// Anything: the upstream declares no type, or one without a counterpart here.
     Any,
+    /// True or false.
     Bool,
+    /// Whole numbers of up to 64 bits, signed.
     Int,
+    /// Single-precision floats.
     Float32,
+    /// Double-precision floats.
     Float,
+    /// Decimal numbers with all their digits.
     Decimal,
+    /// Text in UTF-8.
     Text,
+    /// Bytes.
     Bytes,
+    /// JSON documents.
     Json,
+    /// UUIDs.
     Uuid,
+    /// Days of the calendar.
     Date,
+    /// Times of the day, without a day or a zone.
     Time,
+    /// Days with a time, without a zone.
     DateTime,
+    /// Points in time.
     Timestamp,
+    /// Lists of values of one type.
     Array(Box<ColumnType>),
 }
 

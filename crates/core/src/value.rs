@@ -11,6 +11,7 @@ pub enum Value {
     Unknown,
     /// SQL NULL.
     Null,
+    /// True or false.
     Bool(bool),
     /// Any integer of up to 64 bits, signed.
     Int(i64),
@@ -20,19 +21,25 @@ pub enum Value {
     Float(f64),
     /// A decimal number as text, with all its digits and trailing zeros.
     Decimal(Box<str>),
+    /// Text in UTF-8.
     Text(Box<str>),
     /// What the upstream calls text although its bytes are not UTF-8.
     RawText(Box<[u8]>),
+    /// Bytes, in whatever way the upstream writes them.
     Bytes(Box<[u8]>),
     /// A JSON document as the upstream wrote it.
     Json(Box<str>),
+    /// A UUID, by its bytes in the order in which it is written.
     Uuid([u8; 16]),
+    /// A day of the calendar.
     Date(civil::Date),
+    /// A time of the day, without a day or a zone.
     Time(civil::Time),
     /// A date and time without time zone.
     DateTime(civil::DateTime),
     /// A point in time, UTC.
     Timestamp(Timestamp),
+    /// A list of values, any of which may be null.
     Array(Box<[Value]>),
 }
 

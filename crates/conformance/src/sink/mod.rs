@@ -103,6 +103,7 @@ pub trait Downstream: Send + Sync {
 pub struct Delivered {
     /// The text of the change's id.
     pub id: String,
+    /// What it arrived as.
     pub operation: Operation,
     /// The row by column: the row after the change, or before it for a delete. A column that is
     /// unknown is absent. Values are in the form that JSON has for them: a number or text, base64

@@ -117,11 +117,24 @@ pub trait Upstream: Send + Sync {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
     /// Adds the row `key`, with `value` in the column for its type and null in all others.
-    Insert { key: i64, value: Value },
+    Insert {
+        /// The key of the row.
+        key: i64,
+        /// The value in the column for its type.
+        value: Value,
+    },
     /// Gives the row `key` another value.
-    Update { key: i64, value: Value },
+    Update {
+        /// The key of the row.
+        key: i64,
+        /// The value that replaces what was there.
+        value: Value,
+    },
     /// Removes the row `key`.
-    Delete { key: i64 },
+    Delete {
+        /// The key of the row.
+        key: i64,
+    },
     /// Removes all rows at once.
     Truncate,
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct ByteSize(pub u64);
 
 impl ByteSize {
+    /// So many mebibytes.
     pub const fn from_mib(mib: u64) -> Self {
         Self(mib << 20)
     }

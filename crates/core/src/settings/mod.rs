@@ -20,14 +20,20 @@ use crate::Result;
 /// A tree of settings: what a pipeline file says, after merging and interpolation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Settings {
+    /// True or false.
     Bool(bool),
+    /// A whole number.
     Int(i64),
+    /// A number with a point or an exponent.
     Float(f64),
+    /// A text, after interpolation.
     Text(String),
     /// A text from an environment variable. It becomes whatever type the setting has: a number for
     /// a number, a list for a list (split at commas), and for a text it stays as it is.
     Override(String),
+    /// Values in order.
     List(Vec<Settings>),
+    /// Values by key, in the order of the file; a key is there once.
     Table(Vec<(String, Settings)>),
 }
 

@@ -8,14 +8,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct Period(pub Duration);
 
 impl Period {
+    /// So many milliseconds.
     pub const fn from_millis(millis: u64) -> Self {
         Self(Duration::from_millis(millis))
     }
 
+    /// So many seconds.
     pub const fn from_secs(secs: u64) -> Self {
         Self(Duration::from_secs(secs))
     }
 
+    /// The length, as the standard library has it.
     pub const fn duration(self) -> Duration {
         self.0
     }

@@ -18,6 +18,7 @@ enum Kept {
 }
 
 impl Secret {
+    /// Keeps a value that is known already.
     pub fn new(value: impl Into<String>) -> Self {
         Self(Kept::Inline(value.into()))
     }

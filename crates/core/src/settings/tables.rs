@@ -9,7 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// `*` in a name stands for any characters. A name without `*` must exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tables {
+    /// The tables that are meant; at least one.
     pub include: Vec<String>,
+    /// Those of them that are not.
     pub exclude: Vec<String>,
 }
 
@@ -111,18 +113,28 @@ impl JsonSchema for Tables {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let names = || json_schema!({ "type": "array", "items": { "type": "string" } });
         json_schema!({
             "anyOf": [
-                names(),
+                { "type": "array", "items": { "type": "string" } },
                 {
                     "type": "object",
-                    "properties": { "include": names(), "exclude": names() },
+                    "properties": {
+                        "include": names("The tables that are meant."),
+                        "exclude": names("Those of them that are not.")
+                    },
                     "additionalProperties": false
                 }
             ]
         })
     }
+}
+
+fn names(description: &str) -> Schema {
+    json_schema!({
+        "description": description,
+        "type": "array",
+        "items": { "type": "string" }
+    })
 }
 
 #[cfg(test)]
