@@ -25,14 +25,6 @@ type = "sqlite"
 path = "demo.checkpoint.db"
 "#;
 
-const NEXT: &str = "
-That was all. What to do next:
-  - put the path of your own database into config-examples/sqlite-to-file.toml
-  - rowtide check config-examples/sqlite-to-file.toml    says whether the file is right
-  - rowtide run config-examples/sqlite-to-file.toml      runs it until you stop it
-  - rowtide plugins                                      lists what else there is
-";
-
 /// Shows a snapshot, inserts, updates and deletes on stdout, and ends by itself.
 pub(crate) async fn demo() -> Result<(), Problems> {
     let directory = env::temp_dir().join(format!("rowtide-demo-{}", process::id()));
@@ -80,6 +72,21 @@ async fn show(directory: &Path) -> Result<(), Problems> {
     output::complain(&"# The pipeline starts again, and goes on where it was.\n");
     let file = pipeline_file::parse("demo", PIPELINE)?;
     run::run(vec![file], Until::CaughtUp, &Stop::new()).await?;
-    output::complain(&NEXT);
+    output::complain(&next_steps());
     Ok(())
+}
+
+/// With the program's name as it was called: after `cargo run` it is not on the path.
+fn next_steps() -> String {
+    let program = env::args().next().unwrap_or_else(|| "rowtide".to_owned());
+    let example = "config-examples/sqlite-to-file.toml";
+    format!(
+        "
+That was all. What to do next: put the path of your own database into {example}, then
+
+  {program} check {example}    # says whether the file is right
+  {program} run {example}      # runs it until you stop it
+  {program} plugins            # lists what else there is
+"
+    )
 }
