@@ -174,7 +174,8 @@ fn start(service: &dyn Service, root: &Path) -> Result<Place> {
     if let Some(server) = place.server().filter(|server| server.condition() != Condition::Ended) {
         server.signal("CONT")?;
         await_answer(service, &place)?;
-        eprintln!("{name}: runs, process {}, port {}", server.pid, place.ports[0]);
+        let pid = note_serving(service, &mut place)?;
+        eprintln!("{name}: runs, process {pid}, port {}", place.ports[0]);
         return Ok(place);
     }
     let was_killed = place.server().is_some();
@@ -192,10 +193,7 @@ fn start(service: &dyn Service, root: &Path) -> Result<Place> {
         }
         thread::sleep(PAUSE);
     }
-    if let Some(pid) = service.serving(&place)? {
-        place.processes.extend(Process::of(pid));
-        place.save()?;
-    }
+    note_serving(service, &mut place)?;
     let seconds = begin.elapsed().as_secs_f64();
     eprintln!("{name}: started on port {} in {seconds:.1} s", place.ports[0]);
     Ok(place)
@@ -210,6 +208,17 @@ fn launch(service: &dyn Service, place: &mut Place) -> Result {
     }
     place.launch(&mut service.server(place)?)?;
     await_answer(service, place)
+}
+
+/// Writes down which process serves, once it does, and says which.
+fn note_serving(service: &dyn Service, place: &mut Place) -> Result<u32> {
+    let started = place.server().map(|server| server.pid);
+    let serving = service.serving(place)?.or(started).ok_or("no process was started")?;
+    if started != Some(serving) {
+        place.processes.extend(Process::of(serving));
+        place.save()?;
+    }
+    Ok(serving)
 }
 
 fn await_answer(service: &dyn Service, place: &Place) -> Result {
