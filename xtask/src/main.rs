@@ -42,7 +42,7 @@ enum Chore {
     Bench {
         /// What to measure: `sqlite`.
         system: String,
-        /// Passed on to the benchmark: `--json`, `--check`, `--only drain|triggers`.
+        /// Passed on to the benchmark: `--json`, `--check`, `--only drain|latency|triggers`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },

@@ -4,6 +4,7 @@
 //! different runs cannot be compared. What a figure is measured against is in the same table.
 
 mod drain;
+mod latency;
 mod measure;
 mod report;
 mod rowtide;
@@ -36,6 +37,9 @@ struct Arguments {
     /// Measures one part only.
     #[arg(long)]
     only: Option<Part>,
+    /// Measures the triggers at these numbers of columns only.
+    #[arg(long, value_delimiter = ',')]
+    columns: Vec<usize>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -46,6 +50,7 @@ enum System {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
     Drain,
+    Latency,
     Triggers,
 }
 
@@ -65,11 +70,15 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let System::Sqlite = arguments.system;
     let rowtide = Rowtide::new(&arguments.rowtide);
     let mut report = Report::default();
-    if arguments.only != Some(Part::Triggers) {
+    let is_wanted = |part| arguments.only.is_none_or(|only| only == part);
+    if is_wanted(Part::Drain) {
         drain::measure(&rowtide, &mut report)?;
     }
-    if arguments.only != Some(Part::Drain) {
-        triggers::measure(&rowtide, &mut report)?;
+    if is_wanted(Part::Latency) {
+        latency::measure(&rowtide, &mut report)?;
+    }
+    if is_wanted(Part::Triggers) {
+        triggers::measure(&rowtide, &arguments.columns, &mut report)?;
     }
     match arguments.json {
         true => println!("{}", report.json()),

@@ -16,6 +16,13 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// The least value that this part of them does not exceed; sorts them.
+pub(crate) fn part(values: &mut [f64], part: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let count = (values.len() as f64 * part).ceil() as usize;
+    values.get(count.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -23,5 +30,12 @@ mod tests {
     #[test]
     fn the_median_is_the_one_in_the_middle() {
         assert!((median(vec![9.0, 1.0, 5.0, 2.0, 100.0]) - 5.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_hundredth_exceeds_the_p99() {
+        let mut values: Vec<f64> = (1..=1_000).rev().map(f64::from).collect();
+        assert!((part(&mut values, 0.99) - 990.0).abs() < f64::EPSILON);
+        assert!(part(&mut [], 0.99).is_nan());
     }
 }

@@ -1,7 +1,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -57,6 +57,13 @@ impl Rowtide {
             return Err(format!("the drain failed or wrote nothing: {status}").into());
         }
         Ok(run)
+    }
+
+    /// Starts a pipeline that writes to stdout.
+    pub(crate) fn run(&self, pipeline: &Path) -> Result<(Child, ChildStdout)> {
+        let mut child = self.command(&["run"], pipeline).stdout(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take().ok_or("the pipeline has no stdout")?;
+        Ok((child, stdout))
     }
 
     fn command(&self, arguments: &[&str], pipeline: &Path) -> Command {
