@@ -129,14 +129,14 @@ impl Output for Lines<'_> {
     }
 }
 
-/// A value that is not of this crate's making may have line breaks; then it is a JSON string, or
-/// base64 in quotes if it is not text.
+/// A value that is not of this crate's making is a line only if it is a text without control
+/// characters. Otherwise it is a JSON string, or base64 in quotes if it is no text.
 fn write_in_line(out: &mut Vec<u8>, value: &[u8]) {
-    if !value.contains(&b'\n') {
-        return out.extend_from_slice(value);
-    }
     match std::str::from_utf8(value) {
-        Ok(value) => text::string(out, value),
+        Ok(text) if !value.iter().any(|&byte| byte < 0x20 && byte != b'\t') => {
+            out.extend_from_slice(text.as_bytes());
+        }
+        Ok(text) => text::string(out, text),
         Err(_) => text::base64(out, value),
     }
 }

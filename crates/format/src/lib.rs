@@ -27,5 +27,5 @@ pub use messages::{Header, Message, Messages};
 pub use refusals::{Refusals, Refused};
 pub use settings::{
     CloudEvents, CloudEventsMode, Debezium, Expansion, ExtensionCase, Format, Integers, Json,
-    OnMissingColumn, OnUpdate, Outbox, SqliteCdc, Strings,
+    LineKind, OnMissingColumn, OnUpdate, Outbox, SqliteCdc, Strings,
 };

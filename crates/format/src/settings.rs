@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::outbox::{Placement, Route};
+use crate::outbox::{Place, Placement, Route};
 
 mod schema;
 mod table;
@@ -18,6 +18,25 @@ pub enum Format {
     CloudEvents(CloudEvents),
     Outbox(Box<Outbox>),
     ChangefeedPublisher,
+}
+
+/// What a line of a format is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineKind {
+    /// A JSON object.
+    Object,
+    /// Any text.
+    Text,
+}
+
+impl Format {
+    /// What a line of this format is.
+    pub fn line_kind(&self) -> LineKind {
+        match self {
+            Format::Outbox(outbox) if !outbox.has_envelope() => LineKind::Text,
+            _ => LineKind::Object,
+        }
+    }
 }
 
 /// The settings of `json`.
@@ -197,6 +216,13 @@ impl Default for CloudEvents {
             header_prefix: "ce_".to_owned(),
             tombstones: true,
         }
+    }
+}
+
+impl Outbox {
+    /// Whether the value is an object with the payload in it.
+    pub(crate) fn has_envelope(&self) -> bool {
+        self.place.iter().any(|placement| placement.place == Place::Envelope)
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::civil::date;
 use rowtide_core::{Change, Column, ColumnType, Operation, Row, Table, Value};
 use rowtide_format::{
-    Encoder, Expansion, Format, OnMissingColumn, OnUpdate, Outbox, Strings,
+    Encoder, Expansion, Format, LineKind, OnMissingColumn, OnUpdate, Outbox, Strings,
     outbox::{Placement, Route},
 };
 
@@ -70,7 +70,7 @@ fn payloads() -> Vec<Change> {
         Value::from("{\"a\":\n [1, \"ü\"]}"),
         Value::from("{not json"),
         Value::from("plain größe"),
-        Value::Bytes([0, 255, 10].into()),
+        Value::Bytes([0, 255].into()),
         Value::Int(7),
         Value::from(" \n"),
         Value::Null,
@@ -205,9 +205,20 @@ fn a_line_is_the_value_alone_and_one_line() {
         r#"{"a": 1.50, "note": "😀", "none": null, "list": []}"#,
         "\n",
         r#""{\"a\":\n [1, \"ü\"]}""#,
-        "\n{not json\nplain größe\n\"AP8K\"\n7\n\" \\n\"\n\n",
+        "\n{not json\nplain größe\n\"AP8=\"\n7\n\" \\n\"\n\n",
     );
     assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_line_is_an_object_only_in_an_envelope() {
+    assert_eq!(format(Outbox::default()).line_kind(), LineKind::Text);
+    let place = place(&["type:envelope"]);
+    let envelope = format(Outbox { place, ..Outbox::default() });
+    assert_eq!(envelope.line_kind(), LineKind::Object);
+    let mut out = Vec::new();
+    Encoder::new(&envelope, "p").lines(&payloads(), &mut out);
+    assert!(out.split(|&byte| byte == b'\n').all(|line| line.is_empty() || line[0] == b'{'));
 }
 
 #[test]

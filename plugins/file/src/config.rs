@@ -75,8 +75,9 @@ impl Config for FileSinkConfig {
             every: self.rotate_every.map(Period::duration),
             compression: self.compress,
         };
+        let lines = self.format.line_kind();
         let open = move || {
-            place::check_ours(&self.path)?;
+            place::check_ours(&self.path, lines)?;
             Journal::open(&self.path, rotation)
         };
         let journal = disk::blocking(open).await.map_err(|error| error.key("path"))?;

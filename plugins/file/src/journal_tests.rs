@@ -191,3 +191,34 @@ fn a_failed_flush_is_not_tried_again_and_what_it_left_is_cut_off() {
     drop(sink);
     drop(open_at(directory.path(), Rotation::default()));
 }
+
+#[test]
+fn what_the_format_refuses_is_rejected_and_its_neighbours_are_durable() {
+    use rowtide_core::{Change, ChangeId, Column, ColumnType, Operation, Row, Sink, Table, Value};
+
+    let directory = tempfile::tempdir().unwrap();
+    let format = rowtide_format::Format::Outbox(Box::default());
+    let encoder = rowtide_format::Encoder::new(&format, "p");
+    let journal = open_at(directory.path(), Rotation::default());
+    let mut sink = crate::sink::FileSink::new(encoder, journal);
+    let columns = ["id", "aggregatetype", "aggregateid", "payload"];
+    let columns = columns.map(|name| Column::new(name, ColumnType::Text));
+    let table = std::sync::Arc::new(Table::new("outbox", columns.into()));
+    let change = |payload: Value| {
+        let mut change = Change::new(ChangeId::new("s"), table.clone(), Operation::Insert);
+        let text = || Value::from("x");
+        change.after = Some(Row::new([text(), text(), text(), payload]));
+        change
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        sink.write(&[change(Value::from("one"))]).await.unwrap();
+        sink.write(&[change(Value::Unknown), change(Value::from("two"))]).await.unwrap();
+        let error = sink.flush().await.unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::Rejected { indexes: vec![1] });
+        assert_eq!(lines(directory.path()), ["one", "two"]);
+        sink.write(&[change(Value::from("three"))]).await.unwrap();
+        sink.flush().await.unwrap();
+    });
+    assert_eq!(lines(directory.path()), ["one", "two", "three"]);
+}

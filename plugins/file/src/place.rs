@@ -7,6 +7,7 @@ use std::{
 };
 
 use rowtide_core::{Error, Result};
+use rowtide_format::LineKind;
 
 use crate::disk;
 
@@ -15,7 +16,7 @@ use crate::disk;
 ///
 /// # Errors
 /// `Config` if it is something else than lines of ours.
-pub(crate) fn check_ours(path: &Path) -> Result<()> {
+pub(crate) fn check_ours(path: &Path, lines: LineKind) -> Result<()> {
     let refuse = |what: &str| {
         let help = "name a file that only this sink writes; what is there is left as it is";
         Err(Error::config(format!("`{}` {what}", path.display())).help(help))
@@ -31,18 +32,28 @@ pub(crate) fn check_ours(path: &Path) -> Result<()> {
     if !metadata.is_file() {
         return refuse("is no regular file, so nothing in it can be made durable");
     }
-    match first_byte(path) {
-        // Every format writes objects; a crash of the system can leave zeros instead.
-        Ok(None | Some(b'{' | 0)) => Ok(()),
-        Ok(Some(_)) => refuse("has something else in it than changes"),
-        Err(error) => Err(disk::failure("open", path, error)),
+    let beginning = beginning(path).map_err(|error| disk::failure("open", path, error))?;
+    match *beginning {
+        // A crash of the system can leave zeros instead.
+        [] | [0 | b'{', ..] => Ok(()),
+        // No line has control characters, and a database has.
+        _ if lines == LineKind::Text && !beginning.iter().any(is_foreign) => Ok(()),
+        _ => refuse("has something else in it than changes"),
     }
 }
 
-fn first_byte(path: &Path) -> io::Result<Option<u8>> {
-    let mut first = [0];
-    let read = File::open(path)?.read(&mut first)?;
-    Ok((read > 0).then_some(first[0]))
+/// Whether no line can have this byte.
+fn is_foreign(byte: &u8) -> bool {
+    *byte < 0x20 && *byte != b'\t' && *byte != b'\n'
+}
+
+/// The first bytes, without the zeros at their end unless they are all there is.
+fn beginning(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(64).read_to_end(&mut bytes)?;
+    let length = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 /// Makes sure that `file` is what readers find at `path`, with all of its `length`.
@@ -95,20 +106,32 @@ mod tests {
     fn only_lines_of_changes_are_appended_to() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x");
-        check_ours(&path).unwrap();
+        check_ours(&path, LineKind::Object).unwrap();
         for ours in ["", "{\"id\":1}\n", "{\"torn", "\0\0\0"] {
             fs::write(&path, ours).unwrap();
-            check_ours(&path).unwrap();
+            check_ours(&path, LineKind::Object).unwrap();
         }
         for other in ["SQLite format 3\0", "name = \"orders\"\n", "\n", "[]"] {
             fs::write(&path, other).unwrap();
-            let error = check_ours(&path).unwrap_err();
+            let error = check_ours(&path, LineKind::Object).unwrap_err();
             assert_eq!(error.kind(), &ErrorKind::Config, "{other}");
             assert_eq!(fs::read_to_string(&path).unwrap(), other);
         }
         for other in [directory.path(), Path::new("/dev/null")] {
-            assert_eq!(check_ours(other).unwrap_err().kind(), &ErrorKind::Config);
+            assert_eq!(check_ours(other, LineKind::Object).unwrap_err().kind(), &ErrorKind::Config);
         }
+    }
+
+    #[test]
+    fn lines_of_an_outbox_may_be_any_text() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
+        for ours in ["", "{}", "\n\n", "größe\n7\n", "\"\\n\"", "a\tb", "torn\0\0"] {
+            fs::write(&path, ours).unwrap();
+            check_ours(&path, LineKind::Text).unwrap();
+        }
+        fs::write(&path, "SQLite format 3\0\u{10}\0\u{1}\u{1}").unwrap();
+        assert!(check_ours(&path, LineKind::Text).is_err());
     }
 
     #[cfg(unix)]

@@ -1,7 +1,7 @@
 use std::mem;
 
 use rowtide_core::{Change, Error, Result, Sink, async_trait};
-use rowtide_format::Encoder;
+use rowtide_format::{Encoder, Refusals};
 
 use crate::{disk, journal::Journal};
 
@@ -10,6 +10,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 
 pub(crate) struct FileSink {
     encoder: Encoder,
+    refusals: Refusals,
     buffer: Vec<u8>,
     /// Gone after an error: its handle is never used again.
     journal: Option<Journal>,
@@ -23,7 +24,8 @@ enum Until {
 
 impl FileSink {
     pub(crate) fn new(encoder: Encoder, journal: Journal) -> Self {
-        Self { encoder, buffer: Vec::new(), journal: Some(journal) }
+        let refusals = Refusals::default();
+        Self { encoder, refusals, buffer: Vec::new(), journal: Some(journal) }
     }
 
     async fn append(&mut self, until: Until) -> Result<()> {
@@ -49,6 +51,7 @@ impl FileSink {
 impl Sink for FileSink {
     async fn write(&mut self, changes: &[Change]) -> Result<()> {
         self.encoder.lines(changes, &mut self.buffer);
+        self.refusals.encoded(&self.encoder, changes.len());
         if self.buffer.len() < BUFFER_BYTES {
             return Ok(());
         }
@@ -56,6 +59,7 @@ impl Sink for FileSink {
     }
 
     async fn flush(&mut self) -> Result<()> {
-        self.append(Until::Durable).await
+        self.append(Until::Durable).await?;
+        self.refusals.flushed()
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use rowtide_core::{
     Change, Context, Error, Result, Sink, async_trait, plugin::Config, register_sink,
 };
-use rowtide_format::{Encoder, Format};
+use rowtide_format::{Encoder, Format, Refusals};
 use tokio::task;
 
 /// Writes one line a change to standard output.
@@ -25,6 +25,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 
 struct Stdout {
     encoder: Encoder,
+    refusals: Refusals,
     buffer: Vec<u8>,
 }
 
@@ -36,7 +37,7 @@ impl Config for StdoutConfig {
 
     async fn open(self, context: &Context) -> Result<Box<dyn Sink>> {
         let encoder = Encoder::new(&self.format, context.pipeline());
-        Ok(Box::new(Stdout { encoder, buffer: Vec::new() }))
+        Ok(Box::new(Stdout { encoder, refusals: Refusals::default(), buffer: Vec::new() }))
     }
 }
 
@@ -44,11 +45,15 @@ impl Config for StdoutConfig {
 impl Sink for Stdout {
     async fn write(&mut self, changes: &[Change]) -> Result<()> {
         self.encoder.lines(changes, &mut self.buffer);
+        self.refusals.encoded(&self.encoder, changes.len());
         if self.buffer.len() < BUFFER_BYTES { Ok(()) } else { self.print().await }
     }
 
     async fn flush(&mut self) -> Result<()> {
-        if self.buffer.is_empty() { Ok(()) } else { self.print().await }
+        if !self.buffer.is_empty() {
+            self.print().await?;
+        }
+        self.refusals.flushed()
     }
 }
 

@@ -96,8 +96,7 @@ impl<'a> Source<'a> {
             return Ok(());
         }
         let out = &mut draft.value;
-        let mut placed = settings.place.iter().zip(&self.columns.placed);
-        if !placed.any(|(placement, _)| placement.place == Place::Envelope) {
+        if !settings.has_envelope() {
             if !self.expand(out, payload) {
                 self.write_own(out, payload);
             }

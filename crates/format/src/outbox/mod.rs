@@ -53,7 +53,8 @@
 //!   timestamp column holds timestamps, dates and times in UTC, or texts of either; a null is the
 //!   time of processing.
 //! - A header is as a plain key is, but bytes are base64.
-//! - A line sink writes the value alone. A value with a line break is a JSON string there.
+//! - A line sink writes the value alone. There a text with line breaks or other control characters
+//!   is a JSON string, and what is no text is base64 in quotes.
 
 mod expansion;
 mod message;
