@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests, which `main` runs")]
 
 mod reference;
+mod verdicts;
 
 use std::{collections::BTreeMap, process::ExitCode};
 
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
         Trial::test("settings", || check(Role::Settings, SETTINGS)),
         Trial::test("sinks", || check(Role::Sink, SINKS)),
         Trial::test("checkpoint_stores", || check(Role::Checkpoint, STORES)),
+        Trial::test("waivers_and_lacks", verdicts::are_what_they_say),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
