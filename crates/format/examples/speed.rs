@@ -4,7 +4,7 @@
 use std::{hint::black_box, sync::Arc, time::Instant};
 
 use rowtide_core::{Change, ChangeId, Column, ColumnType, Operation, Row, Table, Value};
-use rowtide_format::{Debezium, Encoder, Format, SqliteCdc};
+use rowtide_format::{CloudEvents, Debezium, Encoder, Format, SqliteCdc};
 
 const CHANGES: usize = 2000;
 const ROUNDS: usize = 1000;
@@ -16,6 +16,8 @@ fn main() {
         ("debezium", Format::Debezium(Debezium::default())),
         ("debezium, schemas", Format::Debezium(Debezium { schemas: true, ..Debezium::default() })),
         ("sqlite-cdc", Format::SqliteCdc(SqliteCdc::default())),
+        ("cloudevents", Format::CloudEvents(CloudEvents::default())),
+        ("changefeed-publisher", Format::ChangefeedPublisher),
     ];
     for (name, format) in formats {
         let mut encoder = Encoder::new(&format, "speed");

@@ -29,6 +29,8 @@
 //! their names (`header_prefix`), and `content-type` is that of the data. A line sink then writes
 //! the data alone. A tombstone has no headers.
 
+use std::{fmt, io::Write};
+
 use jiff::Timestamp;
 use rowtide_core::{Change, Operation};
 
@@ -192,8 +194,7 @@ impl Attributes<'_> {
         let value = String::from_utf8_lossy(text);
         match settings.mode {
             CloudEventsMode::Binary => {
-                let name = format!("{}{name}", settings.header_prefix);
-                draft.header(&name, |out| {
+                draft.prefixed_header(&settings.header_prefix, name, |out| {
                     out.extend_from_slice(value.as_bytes());
                     true
                 });
@@ -236,7 +237,7 @@ impl Extensions<'_> {
             "name" => out.extend_from_slice(self.name.as_bytes()),
             "ts_ms" => text::integer(out, self.time.as_millisecond()),
             "snapshot" => out.extend_from_slice(if is_read { b"true" } else { b"false" }),
-            "sequence" => out.extend_from_slice(change.id.to_string().as_bytes()),
+            "sequence" => write(out, format_args!("{}", change.id)),
             "ts_us" => text::integer(out, self.time.as_microsecond()),
             "ts_ns" => text::integer(out, self.time.as_nanosecond()),
             "schema" => {
@@ -283,5 +284,10 @@ fn write_event_id(out: &mut Vec<u8>, name: &str, change: &Change) {
 
 /// Always with three digits behind the point.
 fn write_time(out: &mut Vec<u8>, time: Timestamp) {
-    out.extend_from_slice(format!("{time:.3}").as_bytes());
+    write(out, format_args!("{time:.3}"));
+}
+
+fn write(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+    // Writing to a vector cannot fail.
+    let _ = out.write_fmt(text);
 }

@@ -3,7 +3,7 @@
 //! A sink embeds [`Format`] as its setting `format` and makes an [`Encoder`] of it. A sink of lines
 //! appends [`lines`](Encoder::lines) to its own buffer; a sink of messages fills [`Messages`], each
 //! of which has a key and a value, and in some formats headers, a topic, a partition and a time.
-//! Nothing is allocated for a single change.
+//! Buffers are used again and again; most changes allocate nothing.
 //!
 //! A mark or a truncate that a format has no form for is left out. A change that it ought to have a
 //! form for, and has not, is [refused](Encoder::refused).

@@ -148,7 +148,18 @@ impl Draft {
 
     /// Adds a header. The function appends its value, and returns whether there is one.
     pub(crate) fn header(&mut self, name: &str, value: impl FnOnce(&mut Vec<u8>) -> bool) {
+        self.prefixed_header("", name, value);
+    }
+
+    /// As [`header`](Self::header), with a name of two parts.
+    pub(crate) fn prefixed_header(
+        &mut self,
+        prefix: &str,
+        name: &str,
+        value: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) {
         let start = self.buffer.len();
+        self.buffer.extend_from_slice(prefix.as_bytes());
         self.buffer.extend_from_slice(name.as_bytes());
         let name = start..self.buffer.len();
         let start = self.buffer.len();
