@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
     time::Duration,
 };
 
@@ -28,6 +28,13 @@ struct Clock(Instant);
 
 impl Log {
     fn begin() -> (Self, DefaultGuard) {
+        // Without one that lasts, whoever logs first on a thread without a subscriber may have the
+        // place taken for one that nobody listens to.
+        static LASTING: Once = Once::new();
+        LASTING.call_once(|| {
+            let all = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE);
+            tracing::subscriber::set_global_default(all.with_writer(io::sink).finish()).unwrap();
+        });
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .json()
