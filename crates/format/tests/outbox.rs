@@ -7,9 +7,10 @@ mod golden;
 use std::sync::Arc;
 
 use jiff::civil::date;
+use proptest::prelude::*;
 use rowtide_core::{Change, Column, ColumnType, Operation, Row, Table, Value};
 use rowtide_format::{
-    Encoder, Expansion, Format, LineKind, OnMissingColumn, OnUpdate, Outbox, Strings,
+    Encoder, Expansion, Format, LineKind, Messages, OnMissingColumn, OnUpdate, Outbox, Strings,
     outbox::{Placement, Route},
 };
 
@@ -229,4 +230,67 @@ fn refusals_are_those_of_the_latest_call() {
     assert_eq!((encoder.refused().len(), out.len()), (1, 0));
     encoder.lines(&[insert(row())], &mut out);
     assert_eq!(encoder.refused(), []);
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Unknown),
+        Just(Value::Null),
+        any::<i64>().prop_map(Value::Int),
+        any::<f64>().prop_map(Value::Float),
+        "\\PC{0,12}".prop_map(Value::from),
+        "[ \\t\\n{}\\[\\]\":,a1]{0,12}".prop_map(Value::from),
+        prop::collection::vec(any::<u8>(), 0..12).prop_map(Value::from),
+        any::<[u8; 16]>().prop_map(Value::Uuid),
+    ]
+}
+
+fn any_settings() -> impl Strategy<Value = Outbox> {
+    let places = prop::sample::subsequence(
+        vec!["type:header:kind", "seq:envelope", "at:header", "shard:partition"],
+        0..=4,
+    );
+    (any::<[bool; 5]>(), places).prop_map(|(flags, places)| {
+        let [expand_payload, tombstone_on_empty_payload, is_json, ignores, has_time] = flags;
+        Outbox {
+            expand_payload,
+            tombstone_on_empty_payload,
+            strings: if is_json { Strings::Json } else { Strings::Plain },
+            on_missing_column: if ignores {
+                OnMissingColumn::Ignore
+            } else {
+                OnMissingColumn::Error
+            },
+            timestamp_column: has_time.then(|| "at".to_owned()),
+            place: place(&places),
+            ..Outbox::default()
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_row_is_one_message_or_refused_and_one_line_or_none(
+        rows in prop::collection::vec(prop::collection::vec(any_value(), 9), 1..5),
+        settings in any_settings(),
+    ) {
+        let changes: Vec<_> = rows.into_iter().map(insert).collect();
+        let mut encoder = Encoder::with_clock(&format(settings), "p", golden::clock);
+        let mut messages = Messages::new();
+        encoder.messages(&changes, &mut messages);
+        let mut indexes: Vec<_> = messages.iter().map(|message| message.index).collect();
+        indexes.extend(encoder.refused().iter().map(|refused| refused.index));
+        indexes.sort_unstable();
+        prop_assert_eq!(indexes, (0..changes.len()).collect::<Vec<_>>());
+        for message in messages.iter() {
+            prop_assert!(message.topic.is_some_and(|topic| !topic.is_empty()));
+            prop_assert_eq!(message.headers().filter(|header| header.name == "id").count(), 1);
+        }
+        let mut out = Vec::new();
+        encoder.lines(&changes, &mut out);
+        let lines = String::from_utf8(out).unwrap();
+        let values = messages.iter().filter(|message| message.value.is_some());
+        prop_assert_eq!(lines.matches('\n').count(), values.count());
+        prop_assert!(!lines.contains('\r') && (lines.is_empty() || lines.ends_with('\n')));
+    }
 }
