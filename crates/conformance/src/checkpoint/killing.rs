@@ -1,7 +1,8 @@
 use std::{
     io::{BufRead, BufReader, Read, Write, stdout},
     process::{Child, ExitCode},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rowtide_core::{PartitionState, Position, Progress};
@@ -34,8 +35,7 @@ async fn saves_all_or_nothing_when_killed(case: CheckpointCase) -> Verdict {
     let mut last = 0;
     for round in 0..ROUNDS {
         let task = format!("{}\n{last}\n{}", world.plugin, world.storage.settings());
-        // Each round kills after another number of saves.
-        let saves = tokio::task::spawn_blocking(move || save_and_kill(&task, 1 + round % 5));
+        let saves = tokio::task::spawn_blocking(move || save_and_kill(&task, round));
         let told = world_within(&world, saves).await??;
         let found = whole_save(&world).await?;
         ensure!(found >= told, "save {told} had returned, and only save {found} is there");
@@ -49,27 +49,34 @@ async fn world_within<T>(world: &World, task: tokio::task::JoinHandle<T>) -> Ver
     ended.map_err(|error| Failure::broken(error.to_string()))
 }
 
-/// Starts a process that saves, kills it after `saves` of them, and returns the last it told of.
-fn save_and_kill(task: &str, saves: usize) -> Verdict<u64> {
+/// Starts a process that saves, kills it in the midst, and returns the last save it told of.
+fn save_and_kill(task: &str, round: usize) -> Verdict<u64> {
     let failed = |error: std::io::Error| Failure::broken(format!("no saving process: {error}"));
     let mut child = process::saver(task).and_then(|mut saver| saver.spawn()).map_err(failed)?;
-    let told = listen(&mut child, saves);
+    let told = listen(&mut child, round);
     child.wait().map_err(failed)?;
     told
 }
 
-fn listen(child: &mut Child, saves: usize) -> Verdict<u64> {
+/// Kills after some saves and a part of the time that one takes: in each round at another point of
+/// a save.
+fn listen(child: &mut Child, round: usize) -> Verdict<u64> {
     let Some(output) = child.stdout.take() else {
         return Err(Failure::broken("the saving process has no stdout"));
     };
     let mut output = BufReader::new(output);
     let mut line = String::new();
-    for _ in 0..saves {
+    let mut told = Instant::now();
+    let mut one_save = Duration::ZERO;
+    for _ in 0..2 + round % 3 {
         line.clear();
         if output.read_line(&mut line).unwrap_or(0) == 0 {
             return Err(Failure::broken("the saving process ended by itself"));
         }
+        one_save = told.elapsed();
+        told = Instant::now();
     }
+    thread::sleep(one_save.mul_f64(round as f64 / ROUNDS as f64));
     // It may have ended by itself, which the rest of its output tells.
     let _ = child.kill();
     let mut rest = String::new();

@@ -7,6 +7,8 @@ use std::{
         Arc, LazyLock, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
+    time::Duration,
 };
 
 use rowtide_conformance::{CheckpointHarness, Result, Storage, async_trait};
@@ -168,6 +170,8 @@ impl CheckpointStore for Reference {
             kept.states.push(self.stored(state.clone()));
             if self.is("partitions are saved one after another") {
                 self.write(&contents)?;
+                // As a slow disk would take, so that a kill meets a half save for certain.
+                thread::sleep(Duration::from_millis(1));
             }
         }
         let kept = contents.get_mut(&self.name(&claim.pipeline)).ok_or_else(damaged)?;
