@@ -1,5 +1,16 @@
 //! Bringing tables under capture, keeping them there, and taking them out again.
 
+pub(crate) mod introspection;
+pub(crate) mod layout;
+pub(crate) mod log;
+pub(crate) mod names;
+pub(crate) mod plan;
+pub(crate) mod schema;
+pub(crate) mod table;
+#[cfg(test)]
+mod tests;
+pub(crate) mod triggers;
+
 use std::sync::Arc;
 
 use rowtide_core::{
@@ -10,12 +21,14 @@ use rowtide_core::{
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::{
+    capture::{
+        layout::{Layout, incarnation, no_log},
+        names::{Names, literal, quoted},
+        plan::{Plan, Wish},
+        schema::{Schema, query, schema_version},
+        table::Definition,
+    },
     connection::failure,
-    layout::{Layout, incarnation, no_log},
-    names::{Names, literal, quoted},
-    plan::{self, Plan, Wish},
-    schema::{Schema, query, schema_version},
-    table::Definition,
 };
 
 /// Which rows are staged because a REPLACE may remove them silently.

@@ -3,6 +3,8 @@
 //! Each row carries a digest of all its fields, and the claim of a pipeline one of all its rows,
 //! since SQLite itself notices neither a flipped digit nor a missing row.
 
+pub(crate) mod file;
+
 use std::{path::PathBuf, sync::Arc};
 
 use rowtide_core::{
@@ -13,10 +15,7 @@ use rowtide_core::{
     settings::Period,
 };
 
-use crate::{
-    checkpoint_file::{self, CheckpointFile},
-    connection::blocking,
-};
+use crate::{checkpoint::file::CheckpointFile, connection::blocking};
 
 /// Keeps the positions in a SQLite database, which is made if it is not there. Several pipelines
 /// can share one.
@@ -66,7 +65,7 @@ impl Config for SqliteCheckpointConfig {
             let file = self.file();
             blocking(move || file.install()).await?;
         }
-        Ok(checkpoint_file::STATEMENTS.iter().map(|&statement| statement.to_owned()).collect())
+        Ok(file::STATEMENTS.iter().map(|&statement| statement.to_owned()).collect())
     }
 
     async fn uninstall(&self, context: &Context, options: UninstallOptions) -> Result<Vec<String>> {

@@ -10,11 +10,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
-    capture::{Capture, Replace},
+    capture::{
+        Capture, Replace,
+        names::{self, Names},
+    },
     connection::{Database, blocking},
-    names::{self, Names},
-    registration,
-    source::SqliteSource,
+    source::{SqliteSource, registration},
 };
 
 /// Row changes of a SQLite database, whichever program writes them, captured by triggers.

@@ -1,3 +1,10 @@
+pub(crate) mod position;
+pub(crate) mod pruning;
+pub(crate) mod reader;
+pub(crate) mod registration;
+pub(crate) mod snapshot;
+pub(crate) mod wake;
+
 use std::collections::BTreeMap;
 
 use futures_util::stream;
@@ -8,15 +15,18 @@ use rowtide_core::{
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::{
-    capture::{Capture, Synced},
+    capture::{
+        Capture, Synced,
+        layout::{self, Layouts},
+        log,
+    },
     config::{Install, SqliteConfig},
     connection::{blocking, failure},
-    layout::{self, Layouts},
-    log,
-    position::{LogPosition, Progress, Selection},
-    pruning::{Pruner, Pruning},
-    reader,
-    registration::{self, Acknowledged},
+    source::{
+        position::{LogPosition, Progress, Selection},
+        pruning::{Pruner, Pruning},
+        registration::Acknowledged,
+    },
 };
 
 /// A database file as one partition.

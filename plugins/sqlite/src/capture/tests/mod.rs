@@ -20,11 +20,13 @@ use rowtide_core::{Change, Operation, Row, Value, plugin::Execution, settings::T
 use rusqlite::Connection;
 
 use crate::{
-    capture::{Capture, Replace, Synced},
+    capture::{
+        Capture, Replace, Synced,
+        layout::Layouts,
+        log::{self, Captured, Span, image},
+        names::Names,
+    },
     connection::Database,
-    layout::Layouts,
-    log::{self, Captured, Span, image},
-    names::Names,
 };
 
 /// A database that an application writes to, and our side of it.
@@ -115,7 +117,7 @@ impl Scene {
         let sql = format!(
             "SELECT {} FROM {} AS x",
             layout.definition.image("x").join(", "),
-            crate::names::quoted(table)
+            crate::capture::names::quoted(table)
         );
         let mut statement = self.application.prepare(&sql).unwrap();
         let width = layout.table.columns.len();

@@ -3,7 +3,7 @@
 use rowtide_core::ErrorKind;
 
 use super::*;
-use crate::log::{Reason, digest};
+use crate::capture::log::{Reason, digest};
 
 /// Rows by what each column is called.
 fn named(changes: &[Change]) -> Vec<String> {
@@ -181,7 +181,7 @@ fn the_twelve_step_rebuild_is_captured_again_and_nothing_logged_is_lost() {
 #[test]
 fn a_trigger_that_someone_dropped_or_changed_means_captured_again() {
     let names = Names::new("_rowtide");
-    let update = names.trigger(crate::names::Kind::Update, 1);
+    let update = names.trigger(crate::capture::names::Kind::Update, 1);
     let other = format!("CREATE TRIGGER {update} AFTER UPDATE ON t BEGIN SELECT 1; END");
     for sql in [format!("DROP TRIGGER {update}"), format!("DROP TRIGGER {update}; {other}")] {
         let mut scene = Scene::new("CREATE TABLE t (id INTEGER PRIMARY KEY, v)");
@@ -248,7 +248,8 @@ fn our_triggers_after_a_write_are_put_last_again() {
     assert_eq!(scene.told(), ["insert t (1,1,0)", "update t (1,1,0) (1,1,1)"]);
     assert_eq!(scene.captures(), ["t first empty"]);
     let sql = "SELECT name FROM sqlite_master WHERE type = 'trigger' ORDER BY rowid";
-    let order: Vec<String> = crate::schema::query(&scene.ours, sql, |row| row.get(0)).unwrap();
+    let order: Vec<String> =
+        crate::capture::schema::query(&scene.ours, sql, |row| row.get(0)).unwrap();
     let place = |name: &str| order.iter().position(|trigger| trigger == name).unwrap();
     let (staging, ours) = ("_rowtide_stage_insert_1", "_rowtide_insert_1");
     assert!(place(staging) < place("touched") && place("touched") < place(ours));

@@ -11,10 +11,9 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::{
     capture,
+    capture::{log, names::Names},
     connection::{Database, failure},
-    log,
-    names::Names,
-    registration::{self, Acknowledged},
+    source::registration::{self, Acknowledged},
 };
 
 /// What a [`Pruner`] works on.

@@ -1,7 +1,7 @@
 //! What an earlier project of this kind got wrong, one test a bug.
 
 use super::*;
-use crate::{
+use crate::source::{
     position::Progress,
     snapshot::{self, Request},
 };

@@ -19,7 +19,7 @@ impl Scene {
 
     fn objects(&self) -> Vec<String> {
         let sql = "SELECT name FROM sqlite_master WHERE name GLOB '_rowtide*' ORDER BY name";
-        crate::schema::query(&self.application, sql, |row| row.get(0)).unwrap()
+        crate::capture::schema::query(&self.application, sql, |row| row.get(0)).unwrap()
     }
 }
 

@@ -109,7 +109,7 @@ fn steps(scene: &Scene, trigger: &str, start: &str) -> Vec<String> {
         statement = statement.replace(name, "1");
     }
     let plan = format!("EXPLAIN QUERY PLAN {statement}");
-    crate::schema::query(&scene.ours, &plan, |row| row.get(3)).unwrap()
+    crate::capture::schema::query(&scene.ours, &plan, |row| row.get(3)).unwrap()
 }
 
 #[test]

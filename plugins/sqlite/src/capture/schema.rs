@@ -6,12 +6,14 @@ use rowtide_core::{Error, Result};
 use rusqlite::{Connection, Row};
 
 use crate::{
+    capture::{
+        introspection::{Listed, list},
+        layout::meta,
+        names::{Kind, Names},
+        table::Definition,
+        triggers::FORMAT,
+    },
     connection::failure,
-    introspection::{Listed, list},
-    layout::meta,
-    names::{Kind, Names},
-    table::Definition,
-    triggers::FORMAT,
 };
 
 /// All of it, read in one transaction.
@@ -67,7 +69,7 @@ impl Schema {
         let tables: Vec<String> = query(connection, sql, |row| row.get(0))?;
         let sql = format!(
             "SELECT count(*) FROM pragma_table_info({}) WHERE name GLOB 'v[0-9]*'",
-            crate::names::literal(&names.plain("log"))
+            crate::capture::names::literal(&names.plain("log"))
         );
         let width: Vec<u16> = query(connection, &sql, |row| row.get(0))?;
         Ok(Self {

@@ -3,7 +3,7 @@
 use rowtide_core::{Column, ColumnType, Table};
 use serde::{Deserialize, Serialize};
 
-use crate::names::quoted;
+use crate::capture::names::quoted;
 
 /// A table's shape; a layout is this, written down under a number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 //! extension, JSON or a newer function. No value may make it fail: the log has no constraint, and
 //! nothing is converted.
 
-use crate::{
+use crate::capture::{
     log::operation,
     names::{Kind, Names, quoted},
     table::{Definition, Identity},

@@ -3,7 +3,7 @@
 use rowtide_core::{Error, Result};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::{connection::failure, names::Names};
+use crate::{capture::names::Names, connection::failure};
 
 /// The statement that makes the table of pipelines.
 pub(crate) fn create_statement(names: &Names) -> String {

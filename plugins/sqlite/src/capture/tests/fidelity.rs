@@ -1,7 +1,7 @@
 //! Every value arrives exactly, and none makes the application's write fail.
 
 use super::*;
-use crate::names::quoted;
+use crate::capture::names::quoted;
 
 /// Values of each storage class, as SQL.
 const VALUES: &[&str] = &[

@@ -4,9 +4,11 @@ use rowtide_core::{Error, Result};
 use rusqlite::{Connection, Row};
 
 use crate::{
+    capture::{
+        names::{Names, quoted},
+        table::{Definition, Identity, Shape, Unique},
+    },
     connection::failure,
-    names::{Names, quoted},
-    table::{Definition, Identity, Shape, Unique},
 };
 
 /// A table of the user's, and what of it cannot be covered.

@@ -4,14 +4,16 @@ use rowtide_core::{Error, Result, settings::Tables};
 use rusqlite::Connection;
 
 use crate::{
-    capture::Replace,
-    introspection::{Found, describe},
-    log::{AGAIN, FIRST, operation},
-    names::{Names, literal, quoted},
-    registration::create_statement,
-    schema::{Existing, Schema},
-    table::Definition,
-    triggers::{FORMAT, Trigger, Triggers},
+    capture::{
+        Replace,
+        introspection::{Found, describe},
+        log::{AGAIN, FIRST, operation},
+        names::{Names, literal, quoted},
+        schema::{Existing, Schema},
+        table::Definition,
+        triggers::{FORMAT, Trigger, Triggers},
+    },
+    source::registration::create_statement,
 };
 
 /// Statements, and what holds once they have run.

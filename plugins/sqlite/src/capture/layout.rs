@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc};
 use rowtide_core::{Error, Result, Table, settings::Tables};
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::{connection::failure, names::Names, table::Definition};
+use crate::{
+    capture::{names::Names, table::Definition},
+    connection::failure,
+};
 
 /// The shape of a table at the time its rows were logged.
 #[derive(Debug)]

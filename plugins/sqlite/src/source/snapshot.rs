@@ -7,13 +7,10 @@ use rusqlite::{Connection, params_from_iter, types::ToSql};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    checkpoint_file::hex,
+    capture::{layout::Layout, log, names::quoted, table::Identity},
+    checkpoint::file::hex,
     connection::failure,
-    layout::Layout,
-    log,
-    names::quoted,
-    position::{Cell, Place, Progress},
-    table::Identity,
+    source::position::{Cell, Place, Progress},
 };
 
 /// What to read of a table, inside a read transaction in which `id` is the last row of the log.

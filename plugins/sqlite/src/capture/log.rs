@@ -8,9 +8,11 @@ use rusqlite::{Connection, types::ValueRef};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    capture::{
+        layout::{Layout, Layouts, no_log},
+        names::Names,
+    },
     connection::failure,
-    layout::{Layout, Layouts, no_log},
-    names::Names,
 };
 
 /// What a log row is, as its `operation` says.

@@ -17,17 +17,22 @@ use rusqlite::{Connection, Transaction};
 use tokio::sync::mpsc;
 
 use crate::{
-    capture::{Capture, Synced},
+    capture::{
+        Capture, Synced,
+        layout::Layouts,
+        log::{self, Captured, Span},
+        names::Names,
+    },
     config::{Install, SqliteConfig},
     connection::failure,
-    layout::Layouts,
-    log::{self, Captured, Span},
-    names::Names,
-    position::{LogPosition, Progress, Selection},
-    registration,
-    snapshot::{self, Chunk, Request},
-    source::{data_version, schema_version, synced},
-    wake::{Stop, Wake, Woken},
+    source::{
+        data_version,
+        position::{LogPosition, Progress, Selection},
+        registration, schema_version,
+        snapshot::{self, Chunk, Request},
+        synced,
+        wake::{Stop, Wake, Woken},
+    },
 };
 
 /// How large an event is at most, unless it is one change.
