@@ -80,13 +80,14 @@ async fn show(directory: &Path) -> Result<(), Problems> {
 fn next_steps() -> String {
     let program = env::args().next().unwrap_or_else(|| "rowtide".to_owned());
     let example = "config-examples/sqlite-to-file.toml";
+    let steps = [
+        (format!("check {example}"), "says whether the file is right"),
+        (format!("run {example}"), "runs it until you stop it"),
+        ("plugins".to_owned(), "lists what else there is"),
+    ];
+    let lines = steps.map(|(step, what)| format!("  {program} {step:44}# {what}\n"));
     format!(
-        "
-That was all. What to do next: put the path of your own database into {example}, then
-
-  {program} check {example}    # says whether the file is right
-  {program} run {example}      # runs it until you stop it
-  {program} plugins            # lists what else there is
-"
+        "\nThat was all. What to do next: put the path of your own database into {example}, then\n\n{}",
+        lines.concat()
     )
 }
