@@ -113,18 +113,26 @@ fn rows(
     let mut rows = statement.query(params_from_iter(values))?;
     let scope: Arc<str> = request.scope().into();
     let (mut count, mut bytes) = (0, 0);
+    let mut end: Option<Vec<Cell>> = None;
     while let Some(row) = rows.next()? {
         let cells = (width..width + key.len())
             .map(|index| row.get_ref(index).map(Cell::from))
             .collect::<rusqlite::Result<Vec<_>>>()?;
+        if end.as_ref().is_some_and(|end| *end != cells) {
+            return Ok(end);
+        }
         let id = id(&scope, &cells, request.id);
         let mut change = Change::new(id, Arc::clone(&request.layout.table), Operation::Read);
         change.after = Some(log::image(row, 0, width)?);
         count += 1;
         bytes += change.bytes();
         changes.push(change);
-        if count == request.rows_max || bytes >= request.bytes_max {
-            return Ok(Some(cells));
+        if count >= request.rows_max || bytes >= request.bytes_max {
+            // Several rows may have the same key if it contains a NULL; a chunk never parts them.
+            if !cells.contains(&Cell::Null) {
+                return Ok(Some(cells));
+            }
+            end = Some(cells);
         }
     }
     Ok(None)
@@ -171,10 +179,8 @@ fn select<'a>(
         }
         None => String::new(),
     };
-    let limit = request.rows_max;
-    let sql = format!(
-        "SELECT {image}, {keys} FROM {table} AS t {condition} ORDER BY {keys} LIMIT {limit}"
-    );
+    // Without a limit, since rows of one key may have to stay together; reading stops by itself.
+    let sql = format!("SELECT {image}, {keys} FROM {table} AS t {condition} ORDER BY {keys}");
     (sql, values)
 }
 

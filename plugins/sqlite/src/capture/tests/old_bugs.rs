@@ -224,3 +224,16 @@ fn pages_of_one_begin_before_the_first_row() {
     check_pages("CREATE TABLE t (id INTEGER PRIMARY KEY)", write, &expected);
     check_pages("CREATE TABLE t (id INT PRIMARY KEY) WITHOUT ROWID", write, &expected);
 }
+
+#[test]
+fn rows_whose_key_is_null_are_not_parted_by_a_page() {
+    let write = "INSERT INTO t VALUES (NULL, 1), (NULL, 2), (NULL, 3), ('a', 4), ('b', 5)";
+    let expected = [
+        "read t (null,1)",
+        "read t (null,2)",
+        "read t (null,3)",
+        "read t ('a',4)",
+        "read t ('b',5)",
+    ];
+    check_pages("CREATE TABLE t (k TEXT PRIMARY KEY, v)", write, &expected);
+}
