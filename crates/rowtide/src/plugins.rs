@@ -25,7 +25,14 @@ macro_rules! plugins {
 }
 
 plugins! {
+    "cockroachdb" rowtide_cockroachdb: Source "cockroachdb";
     "file" rowtide_file: Sink "file", Checkpoint "file";
+    "kafka" rowtide_kafka: Sink "kafka";
+    "mysql" rowtide_mysql: Checkpoint "mysql";
+    "outbox" rowtide_outbox: Source "outbox";
+    "postgres" rowtide_postgres: Checkpoint "postgres";
+    "rabbitmq" rowtide_rabbitmq: Sink "rabbitmq";
+    "spanner" rowtide_spanner: Source "spanner", Checkpoint "spanner";
     "sqlite" rowtide_sqlite: Source "sqlite", Checkpoint "sqlite";
     "stdout" rowtide_stdout: Sink "stdout";
     "ticker" rowtide_ticker: Source "ticker";
@@ -83,7 +90,14 @@ mod tests {
     fn enabled() -> BTreeSet<&'static str> {
         let mut features = BTreeSet::new();
         for (feature, is_enabled) in [
+            ("cockroachdb", cfg!(feature = "cockroachdb")),
             ("file", cfg!(feature = "file")),
+            ("kafka", cfg!(feature = "kafka")),
+            ("mysql", cfg!(feature = "mysql")),
+            ("outbox", cfg!(feature = "outbox")),
+            ("postgres", cfg!(feature = "postgres")),
+            ("rabbitmq", cfg!(feature = "rabbitmq")),
+            ("spanner", cfg!(feature = "spanner")),
             ("sqlite", cfg!(feature = "sqlite")),
             ("stdout", cfg!(feature = "stdout")),
             ("ticker", cfg!(feature = "ticker")),

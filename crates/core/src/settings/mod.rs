@@ -6,6 +6,7 @@ mod period;
 mod secret;
 mod snapshot;
 mod tables;
+mod tls;
 
 use serde::de::DeserializeOwned;
 
@@ -14,6 +15,7 @@ pub use period::Period;
 pub use secret::Secret;
 pub use snapshot::Snapshot;
 pub use tables::Tables;
+pub use tls::{Tls, Verify};
 
 use crate::Result;
 

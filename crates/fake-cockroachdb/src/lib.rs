@@ -1,0 +1,1 @@
+//! A server that speaks CockroachDB's changefeeds, and misbehaves on demand.

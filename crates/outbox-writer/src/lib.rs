@@ -1,0 +1,1 @@
+//! Writes messages into an outbox inside the transaction that changes the data.

@@ -1,0 +1,1 @@
+//! What plugins on SQL databases share: connecting, quoting, telling errors apart.

@@ -1,0 +1,1 @@
+//! A Rowtide source that reads CockroachDB changefeeds.

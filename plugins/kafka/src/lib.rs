@@ -1,0 +1,1 @@
+//! A Rowtide sink that produces to Kafka.

@@ -1,0 +1,1 @@
+//! A Rowtide source that relays the messages of an SQL outbox.

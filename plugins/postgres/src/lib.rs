@@ -1,0 +1,1 @@
+//! A Rowtide checkpoint store in PostgreSQL.

@@ -1,0 +1,1 @@
+//! A Rowtide sink that publishes to RabbitMQ.

@@ -1,0 +1,1 @@
+//! A Rowtide source that reads Cloud Spanner change streams, and a checkpoint store.
