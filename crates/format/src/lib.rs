@@ -19,6 +19,7 @@ mod plans;
 mod refusals;
 mod settings;
 pub mod sqlite_cdc;
+mod template;
 mod text;
 
 pub use encoder::Encoder;
@@ -29,3 +30,4 @@ pub use settings::{
     CloudEvents, CloudEventsMode, Debezium, Expansion, ExtensionCase, Format, Integers, Json,
     LineKind, OnMissingColumn, OnUpdate, Outbox, SqliteCdc, Strings,
 };
+pub use template::Template;
