@@ -23,6 +23,14 @@ impl Secret {
         Self(Kept::Inline(value.into()))
     }
 
+    /// The value, unless it is in a file: what `validate` can look at without any I/O.
+    pub fn inline(&self) -> Option<&str> {
+        match &self.0 {
+            Kept::Inline(value) => Some(value),
+            Kept::File(_) => None,
+        }
+    }
+
     /// The value itself; a file is read now, without the line break at its end.
     ///
     /// # Errors

@@ -1,0 +1,108 @@
+use std::io;
+
+use rowtide_core::{Error, ErrorKind, Result};
+use sqlx::{error::DatabaseError, mysql::MySqlDatabaseError, postgres::PgDatabaseError};
+use tokio::time::error::Elapsed;
+
+mod mysql;
+mod postgres;
+mod sqlite;
+
+/// What a database refused, by what can be done about it.
+pub(crate) struct Refusal {
+    pub(crate) kind: ErrorKind,
+    pub(crate) help: Option<&'static str>,
+    /// Without the value of any row.
+    pub(crate) cause: String,
+}
+
+/// Tells what the engine is to do about what the driver says; `doing` is what failed, as a
+/// lower-case fragment that names the table or the server.
+///
+/// Connections that are refused or cut, servers that shut down, too many connections, deadlocks and
+/// the like are `Transient`; what a user must put right is `Config`; the rest is `Fatal`. Messages
+/// of servers that can carry a row's values are replaced by their code.
+pub fn failure(doing: impl Into<String>, error: sqlx::Error) -> Error {
+    let doing = doing.into();
+    match error {
+        sqlx::Error::Database(error) => {
+            let refusal = refusal(error.as_ref());
+            let told = of_kind(refusal.kind, doing).because(refusal.cause);
+            match refusal.help {
+                Some(help) => told.help(help),
+                None => told,
+            }
+        }
+        // The driver wraps a certificate that is not trusted into an error of this kind.
+        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Error::config(doing).key("tls").help(TLS_HELP).because(error)
+        }
+        sqlx::Error::Tls(error) => Error::config(doing).key("tls").help(TLS_HELP).because(error),
+        sqlx::Error::Configuration(error) => Error::config(doing).key("database").because(error),
+        // A connection that ends in the midst of a message is told as a protocol error.
+        sqlx::Error::Io(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => Error::transient(doing).because(error),
+        other => Error::fatal(doing).because(other),
+    }
+}
+
+const TLS_HELP: &str = "`tls.ca` names the authority that signed the server's certificate, and the \
+                        host must be as the certificate has it; without `tls` nothing is checked";
+
+/// The outcome of connecting, with the server in the message.
+pub(crate) fn refused<C>(
+    system: &str,
+    place: &str,
+    connected: Result<sqlx::Result<C>, Elapsed>,
+) -> Result<C> {
+    let doing = format!("failed to connect to {system} at {place}");
+    match connected {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(failure(doing, error)),
+        Err(elapsed) => Err(Error::transient(doing).because(elapsed)),
+    }
+}
+
+fn refusal(error: &dyn DatabaseError) -> Refusal {
+    if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
+        return postgres::refusal(error.code(), error.message());
+    }
+    if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+        return mysql::refusal(error.number(), error.code().unwrap_or_default(), error.message());
+    }
+    let code = error.code().and_then(|code| code.parse().ok()).unwrap_or_default();
+    sqlite::refusal(code, error.message())
+}
+
+fn of_kind(kind: ErrorKind, message: String) -> Error {
+    match kind {
+        ErrorKind::Config => Error::config(message),
+        ErrorKind::Transient => Error::transient(message),
+        _ => Error::fatal(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_driver_says_is_told_apart() {
+        for (error, kind) in [
+            (sqlx::Error::Io(io::ErrorKind::ConnectionRefused.into()), ErrorKind::Transient),
+            (sqlx::Error::Io(io::ErrorKind::UnexpectedEof.into()), ErrorKind::Transient),
+            (sqlx::Error::Io(io::ErrorKind::InvalidData.into()), ErrorKind::Config),
+            (sqlx::Error::Tls("server does not support TLS".into()), ErrorKind::Config),
+            (sqlx::Error::Configuration("x".into()), ErrorKind::Config),
+            (sqlx::Error::PoolTimedOut, ErrorKind::Transient),
+            (sqlx::Error::Protocol("unexpected message".into()), ErrorKind::Transient),
+            (sqlx::Error::RowNotFound, ErrorKind::Fatal),
+        ] {
+            assert_eq!(failure("failed to read `t`", error).kind(), &kind);
+        }
+    }
+}
