@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, process::Command, time::Duration};
 
-use crate::{Result, cache, process, workspace::Workspace};
+use rowtide_servers::machine::cache;
+
+use crate::{Result, process, workspace::Workspace};
 
 const VERSION: &str = "0.20.2";
 const FETCH_LIMIT: Duration = Duration::from_secs(60);
@@ -22,7 +24,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result {
         "sources",
     ]))?;
     if process::succeeds_within(deny().args(["fetch", "db"]), FETCH_LIMIT)? {
-        process::check(deny().args(["check", "--disable-fetch", "advisories"]))
+        Ok(process::check(deny().args(["check", "--disable-fetch", "advisories"]))?)
     } else {
         println!("advisories SKIPPED: their database cannot be reached from here");
         Ok(())

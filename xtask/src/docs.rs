@@ -91,7 +91,7 @@ fn types(workspace: &Workspace) -> Result<BTreeSet<String>> {
 /// The reference, by the schema that the program itself has.
 fn reference(workspace: &Workspace, name: &str) -> Result<String> {
     let mut rowtide = Command::new(workspace.target.join("debug/rowtide"));
-    process::output(rowtide.args(["plugins", "--markdown", name]))
+    Ok(process::output(rowtide.args(["plugins", "--markdown", name]))?)
 }
 
 /// What is the same for every pipeline: the keys at the top, and how changes are delivered.

@@ -1,6 +1,5 @@
 //! The chores of the repository, run as `cargo xtask NAME`.
 
-mod cache;
 mod deny;
 mod docs;
 mod new_plugin;
@@ -85,5 +84,5 @@ fn bench(workspace: &Workspace, system: &str, options: &[String]) -> Result {
     let mut bench = process::cargo(workspace);
     bench.args(["run", "--release", "--quiet", "--package", "rowtide-bench", "--", system]);
     bench.arg("--rowtide").arg(workspace.target.join("release/rowtide"));
-    process::check(bench.args(options))
+    Ok(process::check(bench.args(options))?)
 }

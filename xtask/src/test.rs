@@ -45,17 +45,17 @@ fn quiet(workspace: &Workspace, arguments: &[&str]) -> Command {
 }
 
 fn format(workspace: &Workspace) -> Result {
-    process::check(&mut quiet(workspace, &["fmt", "--all", "--check"]))
+    Ok(process::check(&mut quiet(workspace, &["fmt", "--all", "--check"]))?)
 }
 
 fn clippy(workspace: &Workspace) -> Result {
     let mut clippy = quiet(workspace, &["clippy", "--quiet", "--workspace", "--all-targets"]);
-    process::check(clippy.args(FULL).args(["--", "-D", "warnings"]))
+    Ok(process::check(clippy.args(FULL).args(["--", "-D", "warnings"]))?)
 }
 
 fn rustdoc(workspace: &Workspace) -> Result {
     let mut rustdoc = quiet(workspace, &["doc", "--quiet", "--workspace", "--no-deps"]);
-    process::check(rustdoc.args(FULL).env("RUSTDOCFLAGS", "-Dwarnings"))
+    Ok(process::check(rustdoc.args(FULL).env("RUSTDOCFLAGS", "-Dwarnings"))?)
 }
 
 fn features(workspace: &Workspace) -> Result {

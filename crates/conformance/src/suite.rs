@@ -17,6 +17,7 @@ pub struct Suite {
     name: String,
     patience: Duration,
     isolated: bool,
+    unavailable: Option<String>,
     lacks: Vec<(Capability, &'static str)>,
     waivers: Vec<Waiver>,
     scenarios: Vec<Arc<Prepared>>,
@@ -79,6 +80,15 @@ impl Suite {
         suite
     }
 
+    /// Ignores every scenario if there is a `reason`: the system outside cannot be had here.
+    ///
+    /// Where tests decide what goes in, such a system must be there, and nothing be ignored.
+    #[must_use]
+    pub fn unavailable(mut self, reason: impl Into<Option<String>>) -> Self {
+        self.unavailable = reason.into();
+        self
+    }
+
     /// The names of the scenarios, in the order they are run.
     pub fn scenarios(&self) -> Vec<&'static str> {
         self.scenarios.iter().map(|scenario| scenario.name).collect()
@@ -115,6 +125,7 @@ impl Suite {
             name: format!("{plugin}::{role}"),
             patience,
             isolated: false,
+            unavailable: None,
             lacks: Vec::new(),
             waivers: Vec::new(),
             scenarios: Vec::new(),
@@ -135,6 +146,9 @@ impl Suite {
     }
 
     fn judge(&self, scenario: &Arc<Prepared>) -> Result<Completion, Failed> {
+        if let Some(reason) = &self.unavailable {
+            return Ok(Completion::ignored_with(reason));
+        }
         let lacked = self.lacks.iter().find(|(capability, _)| scenario.needs == Some(*capability));
         if let Some((capability, reason)) = lacked {
             return Ok(Completion::ignored_with(format!("no {capability:?}: {reason}")));

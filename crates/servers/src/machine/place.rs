@@ -6,13 +6,13 @@ use std::{
     hash::BuildHasher,
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{Process, Service};
-use crate::Result;
+use super::process::Process;
+use crate::{Result, kind::Service};
 
 /// Ports above belong to outgoing connections: a client that dials a server which is down would
 /// now and then be given that very port, and keep the server from coming back.
@@ -20,18 +20,24 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 const LOG_LINES: usize = 20;
 
-#[derive(Deserialize, Serialize)]
-pub(super) struct Place {
-    pub(super) folder: PathBuf,
-    pub(super) ports: Vec<u16>,
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Place {
+    pub(crate) folder: PathBuf,
+    pub(crate) ports: Vec<u16>,
     /// In the order they were started; the last one serves.
-    pub(super) processes: Vec<Process>,
+    pub(crate) processes: Vec<Process>,
+    /// What its program is told beside the usual.
+    #[serde(default)]
+    pub(crate) arguments: Vec<String>,
     #[serde(skip)]
     file: PathBuf,
+    /// Those of the processes that are ours to reap.
+    #[serde(skip)]
+    children: Vec<Child>,
 }
 
 /// Held while a service is started or stopped: two runs of this program do not meet.
-pub(super) fn lock(service: &dyn Service, root: &Path) -> Result<File> {
+pub(crate) fn lock(service: &dyn Service, root: &Path) -> Result<File> {
     let file = File::create(root.join(format!("{}.lock", service.name())))?;
     file.lock()?;
     Ok(file)
@@ -39,46 +45,43 @@ pub(super) fn lock(service: &dyn Service, root: &Path) -> Result<File> {
 
 impl Place {
     /// What is known of `service` below `root`.
-    pub(super) fn of(service: &dyn Service, root: &Path) -> Result<Self> {
+    pub(crate) fn of(service: &dyn Service, root: &Path) -> Result<Self> {
         let file = root.join(format!("{}.json", service.name()));
         match fs::read(&file) {
             Ok(text) => Ok(Self { file, ..serde_json::from_slice(&text)? }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let folder = root.join(service.name());
-                Ok(Self { folder, ports: Vec::new(), processes: Vec::new(), file })
+                Ok(Self { folder: root.join(service.name()), file, ..Self::default() })
             }
             Err(error) => Err(format!("{}: {error}", file.display()).into()),
         }
     }
 
-    /// Removes the data of a service that does not run.
-    pub(super) fn erase(service: &dyn Service, root: &Path) -> Result {
-        let _lock = lock(service, root)?;
-        let place = Self::of(service, root)?;
-        for folder in [&place.folder, &root.join(service.name())] {
+    /// Removes the data, and what is known.
+    pub(crate) fn erase(&self) -> Result {
+        for folder in [&self.folder, &self.file.with_extension("")] {
             if folder.exists() {
                 fs::remove_dir_all(folder)?;
             }
         }
-        match fs::remove_file(&place.file) {
+        match fs::remove_file(&self.file) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
     }
 
-    pub(super) fn save(&self) -> Result {
+    pub(crate) fn save(&self) -> Result {
         let new = self.file.with_extension("new");
         fs::write(&new, serde_json::to_vec_pretty(self)?)?;
         Ok(fs::rename(new, &self.file)?)
     }
 
     /// The process that serves.
-    pub(super) fn server(&self) -> Option<Process> {
+    pub(crate) fn server(&self) -> Option<Process> {
         self.processes.last().copied()
     }
 
     /// Keeps the ports of the last time, for clients that come back, unless one is taken.
-    pub(super) fn choose_ports(&mut self, service: &dyn Service) -> Result {
+    pub(crate) fn choose_ports(&mut self, service: &dyn Service) -> Result {
         let is_kept =
             self.ports.len() == service.ports() && self.ports.iter().all(|port| is_free(*port));
         if !is_kept {
@@ -88,7 +91,7 @@ impl Place {
     }
 
     /// Makes the data, all of it: what an interrupted run left is made again.
-    pub(super) fn prepare_once(&mut self, service: &dyn Service) -> Result {
+    pub(crate) fn prepare_once(&mut self, service: &dyn Service) -> Result {
         let is_prepared = |folder: &Path| folder.join("prepared").exists();
         if is_prepared(&self.folder) {
             return Ok(());
@@ -104,39 +107,49 @@ impl Place {
     }
 
     /// Starts `command`, which lives on after this program, and writes its process down.
-    pub(super) fn launch(&mut self, command: &mut Command) -> Result {
+    pub(crate) fn launch(&mut self, command: &mut Command) -> Result {
         let log = OpenOptions::new().create(true).append(true).open(self.log())?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.current_dir(&self.folder).spawn()?;
         self.processes.extend(Process::of(child.id()));
+        self.children.push(child);
         self.save()
     }
 
-    pub(super) fn log(&self) -> PathBuf {
+    /// Notes that no process is left.
+    pub(crate) fn forget_processes(&mut self) -> Result {
+        for mut child in self.children.drain(..) {
+            child.wait()?;
+        }
+        self.processes.clear();
+        self.save()
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
         self.folder.join("log.txt")
     }
 
-    pub(super) fn end_of_log(&self) -> String {
+    pub(crate) fn end_of_log(&self) -> String {
         let text = fs::read(self.log()).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
 
-    pub(super) fn write(&self, name: &str, text: &str) -> Result {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result {
         Ok(fs::write(self.folder.join(name), text)?)
     }
 }
 
 /// `program` in a session of its own: a signal from the terminal does not reach it.
-pub(super) fn detached(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(crate) fn detached(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("setsid");
     command.arg(program);
     command
 }
 
 /// Whether something listens at `port`.
-pub(super) fn is_taken(port: u16) -> bool {
+pub(crate) fn is_taken(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
@@ -148,7 +161,7 @@ fn is_free(port: u16) -> bool {
 fn free_ports(number: usize) -> Result<Vec<u16>> {
     // Another set of servers begins its search elsewhere.
     let begin = RandomState::new().hash_one(0) % u64::from(PORTS.end - PORTS.start);
-    let begin = usize::try_from(begin)?;
+    let begin = usize::try_from(begin).unwrap_or_default();
     let ports = PORTS.cycle().skip(begin).take(PORTS.len());
     let found: Vec<_> = ports.filter(|port| is_free(*port)).take(number).collect();
     match found.len() == number {
@@ -160,6 +173,7 @@ fn free_ports(number: usize) -> Result<Vec<u16>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Kind;
 
     #[test]
     fn ports_are_free_and_different() {
@@ -173,7 +187,7 @@ mod tests {
     #[test]
     fn a_place_is_found_again() {
         let root = tempfile::tempdir().unwrap();
-        let service = &super::super::kafka::Kafka;
+        let service = Kind::Kafka.service();
         let mut place = Place::of(service, root.path()).unwrap();
         place.choose_ports(service).unwrap();
         place.processes.extend(Process::of(std::process::id()));
@@ -186,7 +200,7 @@ mod tests {
     #[test]
     fn ports_are_kept_until_one_is_taken() {
         let root = tempfile::tempdir().unwrap();
-        let service = &super::super::kafka::Kafka;
+        let service = Kind::Kafka.service();
         let mut place = Place::of(service, root.path()).unwrap();
         place.choose_ports(service).unwrap();
         let first = place.ports.clone();

@@ -8,12 +8,12 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Service,
+use super::Service;
+use crate::{
+    Result,
     install::require,
-    place::{Place, detached},
+    machine::place::{Place, detached},
 };
-use crate::Result;
 
 const CLIENTS: usize = 0;
 const MANAGEMENT: usize = 1;
@@ -23,7 +23,7 @@ const NAMES: usize = 4;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-pub(super) struct RabbitMq;
+pub(crate) struct RabbitMq;
 
 impl Service for RabbitMq {
     fn name(&self) -> &'static str {

@@ -2,17 +2,17 @@
 
 use std::{process::Command, time::Duration};
 
-use super::{
-    Service,
-    install::{is_root, require},
-    place::{Place, detached},
-};
+use super::Service;
 use crate::{
     Result,
-    process::{check_quietly, succeeds_within},
+    install::{is_root, require},
+    machine::{
+        command::{check_quietly, succeeds_within},
+        place::{Place, detached},
+    },
 };
 
-pub(super) struct MariaDb;
+pub(crate) struct MariaDb;
 
 impl Service for MariaDb {
     fn name(&self) -> &'static str {

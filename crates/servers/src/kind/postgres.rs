@@ -7,14 +7,14 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Service,
-    install::{as_user, is_open_to, is_root, require},
-    place::{Place, detached},
-};
+use super::Service;
 use crate::{
     Result,
-    process::{check_quietly, succeeds_within},
+    install::{as_user, is_open_to, is_root, require},
+    machine::{
+        command::{check_quietly, succeeds_within},
+        place::{Place, detached},
+    },
 };
 
 /// PostgreSQL does not run as root.
@@ -29,7 +29,7 @@ const SETTINGS: [&str; 6] = [
     "max_connections=200",
 ];
 
-pub(super) struct Postgres;
+pub(crate) struct Postgres;
 
 impl Service for Postgres {
     fn name(&self) -> &'static str {

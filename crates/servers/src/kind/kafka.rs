@@ -1,7 +1,9 @@
 //! Kafka, one node that is broker and controller, run from its jars.
 
 use std::{
+    collections::hash_map::RandomState,
     fs,
+    hash::BuildHasher,
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
@@ -9,14 +11,15 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Service,
-    install::require,
-    place::{Place, detached},
-};
+use super::Service;
 use crate::{
-    Result, cache,
-    process::{check_quietly, output},
+    Result,
+    install::require,
+    machine::{
+        cache,
+        command::check_quietly,
+        place::{Place, detached},
+    },
 };
 
 const VERSION: &str = "4.1.1";
@@ -33,7 +36,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// Metadata, version 1, correlation 1, no client, no topics.
 const REQUEST: [u8; 18] = [0, 0, 0, 14, 0, 3, 0, 1, 0, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 0];
 
-pub(super) struct Kafka;
+pub(crate) struct Kafka;
 
 impl Service for Kafka {
     fn name(&self) -> &'static str {
@@ -61,11 +64,12 @@ impl Service for Kafka {
         ]
     }
 
+    fn is_fetched(&self) -> Result<bool> {
+        Ok(folder()?.exists())
+    }
+
     fn fetch(&self) -> Result {
         let folder = folder()?;
-        if folder.exists() {
-            return Ok(());
-        }
         eprintln!("kafka: fetching the jars of {VERSION} into {}", folder.display());
         let making = folder.with_extension(std::process::id().to_string());
         fs::create_dir_all(&making)?;
@@ -83,10 +87,9 @@ impl Service for Kafka {
 
     fn prepare(&self, place: &Place) -> Result {
         self.configure(place)?;
-        let id = output(java(place)?.args(["kafka.tools.StorageTool", "random-uuid"]))?;
         let mut format = java(place)?;
-        format.args(["kafka.tools.StorageTool", "format", "-t", id.trim()]);
-        output(format.args(["-c", "server.properties"])).map(drop)
+        format.args(["kafka.tools.StorageTool", "format", "-t", &cluster_id()]);
+        check_quietly(format.args(["-c", "server.properties"]))
     }
 
     fn configure(&self, place: &Place) -> Result {
@@ -146,6 +149,12 @@ appender.o.name = o
 appender.o.layout.type = PatternLayout
 appender.o.layout.pattern = %d %p %c %m%n
 ";
+
+/// Sixteen random bytes in base64, whose last letter has two bits of them.
+fn cluster_id() -> String {
+    let random = RandomState::new().hash_one(0);
+    format!("{random:016x}{:05x}A", random >> 44)
+}
 
 /// The jars of all its parts.
 fn folder() -> Result<PathBuf> {

@@ -9,19 +9,22 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::PAUSE;
-use crate::{Result, process::check};
+use super::command::check;
+use crate::Result;
+
+/// How long a condition is left alone before it is looked at again.
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
 /// A process, told from a later one of the same number by when it was started.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-pub(super) struct Process {
-    pub(super) pid: u32,
+pub(crate) struct Process {
+    pub(crate) pid: u32,
     /// In ticks of the kernel since the machine was started.
     started: u64,
 }
 
 #[derive(Debug, PartialEq)]
-pub(super) enum Condition {
+pub(crate) enum Condition {
     Running,
     /// Stopped by a signal, until another one.
     Frozen,
@@ -30,24 +33,21 @@ pub(super) enum Condition {
 
 impl Process {
     /// The process of this number; `None` if there is none.
-    pub(super) fn of(pid: u32) -> Option<Self> {
-        look(pid).map(|(_, started)| Self { pid, started })
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        look(pid).map(|(_, process)| process)
     }
 
-    pub(super) fn condition(&self) -> Condition {
-        match look(self.pid) {
-            Some((state, started)) if started == self.started => match state {
-                // It has ended; only nobody has asked how.
-                'Z' | 'X' => Condition::Ended,
-                'T' | 't' => Condition::Frozen,
-                _ => Condition::Running,
-            },
-            _ => Condition::Ended,
+    pub(crate) fn condition(&self) -> Condition {
+        match look(self.pid).filter(|(_, process)| process == self) {
+            // It has ended; only nobody has asked how.
+            Some(('Z' | 'X', _)) | None => Condition::Ended,
+            Some(('T' | 't', _)) => Condition::Frozen,
+            Some(_) => Condition::Running,
         }
     }
 
     /// Sends a signal, unless the process has ended.
-    pub(super) fn signal(&self, name: &str) -> Result {
+    pub(crate) fn signal(&self, name: &str) -> Result {
         if self.condition() == Condition::Ended {
             return Ok(());
         }
@@ -57,7 +57,7 @@ impl Process {
     }
 
     /// Waits for its end, and says whether that came within `limit`.
-    pub(super) fn ends_within(&self, limit: Duration) -> bool {
+    pub(crate) fn ends_within(&self, limit: Duration) -> bool {
         let begin = Instant::now();
         while self.condition() != Condition::Ended {
             if begin.elapsed() > limit {
@@ -69,14 +69,17 @@ impl Process {
     }
 }
 
-/// The state and the start of a process.
-fn look(pid: u32) -> Option<(char, u64)> {
+/// The state of the process of this number.
+fn look(pid: u32) -> Option<(char, Process)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is a name in brackets, which may hold blanks and brackets itself.
     let (_, fields) = text.rsplit_once(')')?;
     let mut fields = fields.split_whitespace();
     let state = fields.next()?.chars().next()?;
-    Some((state, fields.nth(18)?.parse().ok()?))
+    let threads: u32 = fields.nth(16)?.parse().ok()?;
+    let process = Process { pid, started: fields.nth(1)?.parse().ok()? };
+    // While other threads end, files and ports are still held.
+    Some((if state == 'Z' && threads > 1 { 'R' } else { state }, process))
 }
 
 #[cfg(test)]

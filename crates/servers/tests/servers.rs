@@ -1,0 +1,164 @@
+//! Each kind of server is started, frozen, killed and erased.
+
+#![expect(clippy::unwrap_used, reason = "all of this is tests")]
+
+use std::{
+    fs,
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rowtide_servers::{Error, Kind, Server, trials};
+
+fn main() -> ExitCode {
+    // What a test of this file starts when it runs this program anew.
+    if std::env::var("ROWTIDE_SERVERS_INNER").is_ok_and(|value| value == "existing") {
+        return use_existing();
+    } else if std::env::var("ROWTIDE_SERVERS_INNER").is_ok() {
+        return hold();
+    }
+    trials::main(
+        &Kind::ALL,
+        trials![
+            kafka_comes_back_at_its_address,
+            mariadb_comes_back_at_its_address,
+            postgres_comes_back_at_its_address,
+            rabbitmq_comes_back_at_its_address,
+            what_a_killed_test_started_ends,
+            an_existing_server_is_not_ours_to_kill,
+        ],
+    )
+}
+
+fn postgres_comes_back_at_its_address() {
+    check(Kind::Postgres);
+}
+
+fn mariadb_comes_back_at_its_address() {
+    check(Kind::MariaDb);
+}
+
+fn rabbitmq_comes_back_at_its_address() {
+    check(Kind::RabbitMq);
+}
+
+fn kafka_comes_back_at_its_address() {
+    check(Kind::Kafka);
+}
+
+/// Does all that can be done to a server.
+fn check(kind: Kind) {
+    let server = Server::start_with(kind, &[]).unwrap();
+    let pid = server.pid().unwrap();
+    let port = listening_port(&server, kind);
+    server.freeze().unwrap();
+    await_state(pid, |state| state == Some('T'));
+    server.thaw().unwrap();
+    assert_eq!(server.pid().unwrap(), pid);
+    server.kill().unwrap();
+    assert!(server.pid().is_err());
+    assert!(!answers(port));
+    server.restart().unwrap();
+    assert_ne!(server.pid().unwrap(), pid);
+    assert!(answers(port));
+    let folder = folder_of(server.pid().unwrap());
+    let pid = server.pid().unwrap();
+    drop(server);
+    await_state(pid, |state| state.is_none_or(|state| state == 'Z'));
+    assert!(!folder.exists(), "{}", folder.display());
+}
+
+fn what_a_killed_test_started_ends() {
+    let program = std::env::current_exe().unwrap();
+    let mut command = Command::new(program);
+    command.env("ROWTIDE_SERVERS_INNER", "hold").stdout(Stdio::piped());
+    let mut test = command.spawn().unwrap();
+    let mut output = test.stdout.take().unwrap();
+    let mut text = String::new();
+    while !text.ends_with('\n') {
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut output, &mut byte).unwrap();
+        text.push(char::from(byte[0]));
+    }
+    let pid: u32 = text.trim().parse().unwrap();
+    let folder = folder_of(pid);
+    assert!(folder.exists());
+    test.kill().unwrap();
+    test.wait().unwrap();
+    await_state(pid, |state| state.is_none());
+    let begin = Instant::now();
+    while folder.exists() {
+        assert!(begin.elapsed() < PATIENCE, "{} is still there", folder.display());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Starts a server, says which process serves, and waits to be killed.
+fn hold() -> ExitCode {
+    let server = Server::start_with(Kind::Postgres, &[]).unwrap();
+    println!("{}", server.pid().unwrap());
+    thread::sleep(PATIENCE);
+    ExitCode::FAILURE
+}
+
+fn an_existing_server_is_not_ours_to_kill() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env("ROWTIDE_KAFKA_BROKERS", "elsewhere:9092").env_remove("ROWTIDE_KAFKA_PROXY");
+    assert!(command.env("ROWTIDE_SERVERS_INNER", "existing").status().unwrap().success());
+}
+
+/// Runs where the environment names a Kafka, but no proxy of it.
+fn use_existing() -> ExitCode {
+    let server = Server::start(Kind::Kafka).unwrap();
+    assert_eq!(server.variable("ROWTIDE_KAFKA_BROKERS").unwrap(), "elsewhere:9092");
+    assert!(!server.is_own());
+    for error in [server.kill(), server.restart(), server.variable("ROWTIDE_KAFKA_PROXY").map(drop)]
+    {
+        assert!(matches!(error, Err(Error::Missing(_))), "{error:?}");
+    }
+    ExitCode::SUCCESS
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The port in the first address of the server.
+fn listening_port(server: &Server, kind: Kind) -> u16 {
+    let name = match kind {
+        Kind::Postgres => "ROWTIDE_POSTGRES_URL",
+        Kind::MariaDb => "ROWTIDE_MYSQL_URL",
+        Kind::RabbitMq => "ROWTIDE_AMQP_URL",
+        Kind::Kafka => "ROWTIDE_KAFKA_BROKERS",
+    };
+    let address = server.variable(name).unwrap();
+    let (_, port) = address.split_once("127.0.0.1:").unwrap();
+    port.split('/').next().unwrap().parse().unwrap()
+}
+
+fn answers(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
+}
+
+/// Where the server of this process has its data, as everything below the folder of all tests.
+fn folder_of(pid: u32) -> PathBuf {
+    let folder = fs::read_link(format!("/proc/{pid}/cwd")).unwrap();
+    let is_root = |path: &&Path| {
+        let parent = path.parent().and_then(Path::file_name).unwrap_or_default();
+        parent.to_string_lossy().starts_with("rowtide-servers-")
+    };
+    folder.ancestors().find(is_root).unwrap().to_owned()
+}
+
+fn await_state(pid: u32, is_wanted: impl Fn(Option<char>) -> bool) {
+    let begin = Instant::now();
+    let state = || {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        text.rsplit_once(") ")?.1.chars().next()
+    };
+    while !is_wanted(state()) {
+        assert!(begin.elapsed() < PATIENCE, "process {pid} is {:?}", state());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
