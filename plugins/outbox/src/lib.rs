@@ -1,1 +1,7 @@
-//! A Rowtide source that relays the messages of an SQL outbox.
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod database;
+mod keys;
+mod layout;
+mod source;

@@ -1,0 +1,189 @@
+//! Which rows: sets of keys, as short as the gaps between them allow.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+/// What tells a row of an outbox from all others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// The number that the database gave it.
+    Seq(i64),
+    /// Its own id as a text, in a table without numbers.
+    Id(Box<str>),
+}
+
+/// A set of keys: runs of numbers, and ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Keys {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    runs: Vec<(i64, i64)>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    ids: BTreeSet<Box<str>>,
+}
+
+impl Keys {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.ids.is_empty()
+    }
+
+    pub(crate) fn contains(&self, key: &Key) -> bool {
+        match key {
+            Key::Seq(seq) => {
+                let behind = self.runs.partition_point(|(_, last)| last < seq);
+                self.runs.get(behind).is_some_and(|(first, _)| first <= seq)
+            }
+            Key::Id(id) => self.ids.contains(id),
+        }
+    }
+
+    pub(crate) fn insert(&mut self, key: &Key) {
+        match key {
+            Key::Seq(seq) => self.insert_seq(*seq),
+            Key::Id(id) => drop(self.ids.insert(id.clone())),
+        }
+    }
+
+    fn insert_seq(&mut self, seq: i64) {
+        // The first run that the number is in, stands before, or follows at once.
+        let index = self.runs.partition_point(|(_, last)| last.saturating_add(1) < seq);
+        match self.runs.get_mut(index) {
+            Some((first, _)) if *first <= seq => {
+                let last = &mut self.runs[index].1;
+                *last = seq.max(*last);
+                let end = *last;
+                if self.runs.get(index + 1).is_some_and(|(next, _)| *next - 1 == end) {
+                    self.runs[index].1 = self.runs.remove(index + 1).1;
+                }
+            }
+            Some((first, _)) if *first - 1 == seq => *first = seq,
+            _ => self.runs.insert(index, (seq, seq)),
+        }
+    }
+
+    /// Those of `self` that are in `other` too.
+    pub(crate) fn intersection(&self, other: &Keys) -> Keys {
+        let mut runs = Vec::new();
+        let (mut left, mut right) = (self.runs.iter().peekable(), other.runs.iter().peekable());
+        while let (Some(one), Some(two)) = (left.peek(), right.peek()) {
+            let (first, last) = (one.0.max(two.0), one.1.min(two.1));
+            if first <= last {
+                runs.push((first, last));
+            }
+            if one.1 < two.1 {
+                left.next();
+            } else {
+                right.next();
+            }
+        }
+        Keys { runs, ids: self.ids.intersection(&other.ids).cloned().collect() }
+    }
+
+    /// Takes out what is in `other`.
+    pub(crate) fn remove_all(&mut self, other: &Keys) {
+        let mut rest = Vec::with_capacity(self.runs.len());
+        let mut removed = other.runs.iter().peekable();
+        for &(mut first, last) in &self.runs {
+            while removed.peek().is_some_and(|(_, end)| *end < first) {
+                removed.next();
+            }
+            while let Some(&&(start, end)) = removed.peek().filter(|(start, _)| *start <= last) {
+                if first < start {
+                    rest.push((first, start - 1));
+                }
+                first = end.saturating_add(1);
+                if end >= last {
+                    break;
+                }
+                removed.next();
+            }
+            if first <= last {
+                rest.push((first, last));
+            }
+        }
+        self.runs = rest;
+        self.ids.retain(|id| !other.ids.contains(id));
+    }
+
+    /// The numbers, ascending, each one by itself.
+    pub(crate) fn seqs(&self) -> impl Iterator<Item = i64> {
+        self.runs.iter().flat_map(|&(first, last)| first..=last)
+    }
+
+    /// The ids.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.ids.iter().map(|id| &**id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(seqs: impl IntoIterator<Item = i64>) -> Keys {
+        let mut keys = Keys::default();
+        seqs.into_iter().for_each(|seq| keys.insert(&Key::Seq(seq)));
+        keys
+    }
+
+    /// All subsets of a few numbers, so that every way in which runs can touch is there.
+    fn subsets() -> impl Iterator<Item = Vec<i64>> {
+        (0..128_u32).map(|bits| (0..7).filter(|bit| bits >> bit & 1 == 1).map(i64::from).collect())
+    }
+
+    #[test]
+    fn neighbours_are_one_run_in_whatever_order_they_come() {
+        for order in [[1, 2, 3, 4], [4, 3, 2, 1], [1, 3, 4, 2], [2, 4, 1, 3]] {
+            assert_eq!(keys(order).runs, [(1, 4)], "{order:?}");
+        }
+        assert_eq!(keys([1, 2, 4, 2]).runs, [(1, 2), (4, 4)]);
+        assert_eq!(keys([i64::MAX, i64::MIN]).runs.len(), 2);
+    }
+
+    #[test]
+    fn a_set_is_what_was_put_in() {
+        for subset in subsets() {
+            let set = keys(subset.iter().rev().copied());
+            assert_eq!(set.seqs().collect::<Vec<_>>(), subset);
+            for seq in -1..8 {
+                assert_eq!(set.contains(&Key::Seq(seq)), subset.contains(&seq), "{set:?} {seq}");
+            }
+        }
+    }
+
+    #[test]
+    fn sets_are_cut_and_taken_out_of_each_other() {
+        for left in subsets() {
+            for right in subsets() {
+                let (one, two) = (keys(left.iter().copied()), keys(right.iter().copied()));
+                let both = left.iter().copied().filter(|seq| right.contains(seq));
+                assert_eq!(one.intersection(&two), keys(both));
+                let rest = left.iter().copied().filter(|seq| !right.contains(seq));
+                let mut cut = one.clone();
+                cut.remove_all(&two);
+                assert_eq!(cut, keys(rest), "{one:?} {two:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn ids_are_a_set_too() {
+        let id = |text: &str| Key::Id(text.into());
+        let mut keys = Keys::default();
+        keys.insert(&id("b"));
+        keys.insert(&id("a"));
+        assert!(keys.contains(&id("a")) && !keys.contains(&id("c")));
+        let mut rest = keys.clone();
+        rest.remove_all(&keys.intersection(&keys));
+        assert!(rest.is_empty());
+        assert_eq!(keys.ids().collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_position_holds_runs() {
+        let text = serde_json::to_string(&keys([1, 2, 3, 9])).unwrap();
+        assert_eq!(text, r#"{"runs":[[1,3],[9,9]]}"#);
+        assert_eq!(serde_json::from_str::<Keys>(&text).unwrap(), keys([1, 2, 3, 9]));
+    }
+}

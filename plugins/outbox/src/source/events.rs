@@ -1,0 +1,148 @@
+use std::{collections::VecDeque, mem, sync::Arc};
+
+use jiff::Timestamp;
+use rowtide_core::{Change, Event, Position, Result};
+
+use crate::{
+    config::Done,
+    database::{Page, Pass},
+    keys::{Key, Keys},
+    layout::FoundRow,
+    source::{
+        Outbox,
+        position::{Cursor, OutboxPosition, Progress},
+    },
+};
+
+/// How large an event is at most, unless it is one row.
+const EVENT_BYTES: usize = 256 << 10;
+
+/// Makes events of pages.
+///
+/// A position waits until the log of the database is durable as far as it was when the rows were
+/// read. A crash of the server could otherwise take back the rows and give their numbers, and their
+/// transactions' ids, to others.
+pub(crate) struct Events {
+    outbox: Arc<Outbox>,
+    /// What is left out of this pass, since it has been yielded before.
+    left_out: Keys,
+    /// Where reading goes on with `done = "keep"`.
+    cursor: Option<Cursor>,
+    /// All that was committed up to here has been yielded.
+    attested: Option<Timestamp>,
+    /// Positions that are not durable yet, and how far the log must be.
+    waiting: VecDeque<(u64, Position)>,
+}
+
+impl Events {
+    pub(crate) fn new(outbox: Arc<Outbox>, cursor: Option<Cursor>) -> Self {
+        Self { outbox, left_out: Keys::default(), cursor, attested: None, waiting: VecDeque::new() }
+    }
+
+    /// Must be called before a pass begins: what is settled later may be in its pages, and what is
+    /// settled already may not.
+    pub(crate) fn begin_pass(&mut self) {
+        self.left_out = self.outbox.pending.keys();
+    }
+
+    /// Whether a position waits for the log.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The events of a page, in order.
+    pub(crate) fn of(&mut self, page: Page) -> Result<Vec<Event>> {
+        let mut events = Vec::new();
+        let is_durable = page.log_durable >= page.log_end;
+        if !is_durable {
+            events.extend(self.now_durable(page.log_durable));
+        }
+        let keeps = self.outbox.config.done == Done::Keep;
+        let is_positioned = is_durable && !keeps;
+        let has_rows = !page.rows.is_empty();
+        let mut batch = Batch::default();
+        for row in page.rows {
+            if self.left_out.contains(&row.key) {
+                continue;
+            }
+            batch.append(&self.outbox, row)?;
+            if batch.bytes >= EVENT_BYTES {
+                events.push(self.event(&mut batch, is_positioned)?);
+            }
+        }
+        if let Pass::Finished(time) = page.pass {
+            self.attested = Some(time);
+        }
+        if has_rows {
+            self.cursor = page.cursor;
+        }
+        if !batch.changes.is_empty() || (has_rows && keeps) {
+            events.push(self.event(&mut batch, is_durable)?);
+        }
+        if is_durable {
+            self.waiting.clear();
+        } else if has_rows {
+            self.waiting.push_back((page.log_end, self.position()?));
+        }
+        Ok(events)
+    }
+
+    /// That all which was there at the beginning of the last pass has been yielded, unless its
+    /// position is not durable yet.
+    pub(crate) fn idle(&self) -> Result<Option<Event>> {
+        if self.is_waiting() {
+            return Ok(None);
+        }
+        Ok(Some(Event::Idle { position: self.position()? }))
+    }
+
+    fn now_durable(&mut self, log_durable: u64) -> Option<Event> {
+        let mut last = None;
+        while self.waiting.front().is_some_and(|(log_end, _)| *log_end <= log_durable) {
+            last = self.waiting.pop_front();
+        }
+        let (_, position) = last?;
+        Some(Event::Changes { changes: Vec::new(), position: Some(position) })
+    }
+
+    fn event(&self, batch: &mut Batch, is_positioned: bool) -> Result<Event> {
+        let batch = mem::take(batch);
+        if self.outbox.config.done != Done::Keep {
+            self.outbox.pending.insert(&batch.keys);
+        }
+        let position = if is_positioned { Some(self.position()?) } else { None };
+        Ok(Event::Changes { changes: batch.changes, position })
+    }
+
+    fn position(&self) -> Result<Position> {
+        let pending = &self.outbox.pending;
+        let progress = match self.outbox.config.done {
+            Done::Keep => Progress::Kept(self.cursor.clone()),
+            _ => Progress::Pending { run: pending.run().to_owned(), keys: pending.keys() },
+        };
+        let server = self.outbox.database.identity().to_owned();
+        let position = OutboxPosition { server, progress }.encode()?;
+        Ok(match self.attested {
+            Some(time) => position.as_of(time),
+            None => position,
+        })
+    }
+}
+
+/// Changes that become one event, and the rows that they are of.
+#[derive(Default)]
+struct Batch {
+    changes: Vec<Change>,
+    keys: Vec<Key>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn append(&mut self, outbox: &Outbox, row: FoundRow) -> Result<()> {
+        let (before, key) = (self.changes.len(), row.key.clone());
+        outbox.messages.append(row, &mut self.changes)?;
+        self.keys.push(key);
+        self.bytes += self.changes[before..].iter().map(Change::bytes).sum::<usize>();
+        Ok(())
+    }
+}
