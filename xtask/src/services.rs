@@ -28,7 +28,7 @@ pub(crate) enum Action {
 
 #[derive(Args)]
 pub(crate) struct Selection {
-    /// `postgres`, `mariadb`, `rabbitmq`, `kafka`; all of them if none is named.
+    /// `postgres`, `mariadb`, `rabbitmq`, `kafka`, `spanner`; if none is named, all that can be had.
     names: Vec<String>,
     /// Where the data is: another folder is another set of servers. By default `services` in the
     /// folder of build results.
@@ -38,8 +38,8 @@ pub(crate) struct Selection {
 
 pub(crate) fn run(workspace: &Workspace, action: Action) -> Result {
     match action {
-        Action::Up(selection) => up(&selection.set(workspace)?, &selection.kinds()?),
-        Action::Install(selection) => Ok(rowtide_servers::install(&selection.kinds()?)?),
+        Action::Up(selection) => up(&selection.set(workspace)?, &selection.installed()?),
+        Action::Install(selection) => selection.installed().map(drop),
         Action::Down { selection, erase } => {
             let set = selection.set(workspace)?;
             selection.kinds()?.into_iter().try_for_each(|kind| {
@@ -61,6 +61,19 @@ impl Selection {
         }
     }
 
+    /// Those meant that can be had. One that was named has to be among them.
+    fn installed(&self) -> Result<Vec<Kind>> {
+        let mut kinds = self.kinds()?;
+        match rowtide_servers::install(&kinds) {
+            Err(error) if self.names.is_empty() && error.is_missing() => {
+                eprintln!("{error}");
+                kinds.retain(|kind| rowtide_servers::lack(*kind).is_none());
+            }
+            installed => installed?,
+        }
+        Ok(kinds)
+    }
+
     fn set(&self, workspace: &Workspace) -> Result<Set> {
         let default = || workspace.target.join("services");
         Ok(Set::at(&self.folder.clone().unwrap_or_else(default))?)
@@ -68,7 +81,6 @@ impl Selection {
 }
 
 fn up(set: &Set, kinds: &[Kind]) -> Result {
-    rowtide_servers::install(kinds)?;
     let started: Vec<_> = thread::scope(|scope| {
         let threads = kinds.iter().map(|kind| scope.spawn(|| start(set, *kind)));
         let threads: Vec<_> = threads.collect();

@@ -11,8 +11,14 @@ use std::{
 
 use crate::{Error, Kind, Result, kind::Service, machine::command::check_quietly};
 
-/// Where Debian puts programs that are in nobody's `PATH`.
-const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/lib/rabbitmq/bin", "/usr/local/sbin"];
+/// Where packages put programs that are in nobody's `PATH`.
+const FOLDERS: [&str; 5] = [
+    "/usr/sbin",
+    "/sbin",
+    "/usr/local/sbin",
+    "/usr/lib/rabbitmq/bin",
+    "/usr/lib/google-cloud-sdk/bin/cloud_spanner_emulator",
+];
 
 /// With this a package does not start its own server, which would run beside ours.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -20,22 +26,23 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Gets what the servers need and this machine lacks, as root with apt-get, and jars by Maven.
 ///
 /// # Errors
-/// [`Error::Missing`] where nothing can be installed; it says what to do instead.
+/// [`Error::Missing`] of those that cannot be had here, after the others were installed. It says
+/// what to do instead.
 pub fn install(kinds: &[Kind]) -> Result {
     let lacks_program = |kind: &Kind| !missing(kind.service()).is_empty();
     let mut lacking: Vec<_> = kinds.iter().copied().filter(lacks_program).collect();
-    if !lacking.is_empty() && is_root() && find("apt-get").is_some() {
-        let packages = lacking.iter().flat_map(|kind| kind.service().packages());
-        install_packages(&packages.copied().collect::<Vec<_>>())?;
+    let packages = lacking.iter().flat_map(|kind| kind.service().packages()).copied();
+    let packages: Vec<_> = packages.collect();
+    if !packages.is_empty() && is_root() && find("apt-get").is_some() {
+        install_packages(&packages)?;
         lacking.retain(lacks_program);
     }
-    if !lacking.is_empty() {
-        return Err(Error::Missing(advice(&lacking)));
+    for kind in kinds.iter().filter(|kind| !lacking.contains(kind)) {
+        if !kind.service().is_fetched()? {
+            kind.service().fetch()?;
+        }
     }
-    let services = kinds.iter().map(|kind| kind.service());
-    services
-        .filter(|service| !service.is_fetched().is_ok_and(|is_fetched| is_fetched))
-        .try_for_each(|it| it.fetch())
+    if lacking.is_empty() { Ok(()) } else { Err(Error::Missing(advice(&lacking))) }
 }
 
 /// Why tests that need servers of these kinds are to be ignored; `None` if they must run: because
@@ -46,7 +53,7 @@ pub fn absence(kinds: &[Kind]) -> Option<String> {
 }
 
 /// Why there can be no server of this kind here.
-pub(crate) fn lack(kind: Kind) -> Option<String> {
+pub fn lack(kind: Kind) -> Option<String> {
     let (name, service) = (kind.name(), kind.service());
     let programs = missing(service);
     let what = match service.is_fetched() {
@@ -154,8 +161,8 @@ fn advice(kinds: &[Kind]) -> String {
         text.push_str(&format!("{}: there is no `{programs}`\n", kind.name()));
     }
     text.push_str(
-        "only root can install, and only with apt-get. Tests find servers that are there by these \
-         variables;\n`docker compose -f crates/servers/compose.yaml up --wait` starts them so:",
+        "only root can install, with apt-get, and nothing that a vendor keeps to itself. Tests find \
+         servers that are there by these variables;\n`docker compose -f crates/servers/compose.yaml up --wait` starts them so:",
     );
     for kind in kinds {
         for (name, value) in kind.service().variables(&compose_ports(*kind)) {
@@ -172,6 +179,7 @@ fn compose_ports(kind: Kind) -> Vec<u16> {
         Kind::MariaDb => vec![23306],
         Kind::RabbitMq => vec![25672, 25673],
         Kind::Kafka => vec![29092, 29093, 29094, 29095],
+        Kind::Spanner => vec![29010],
     }
 }
 

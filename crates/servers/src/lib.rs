@@ -33,7 +33,7 @@ pub mod trials;
 mod watchdog;
 
 pub use error::{Error, Result};
-pub use install::{absence, install};
+pub use install::{absence, install, lack};
 pub use kind::Kind;
 pub use server::Server;
 pub use set::{Set, State};

@@ -27,6 +27,8 @@ fn main() -> ExitCode {
             mariadb_comes_back_at_its_address,
             postgres_comes_back_at_its_address,
             rabbitmq_comes_back_at_its_address,
+            spanner_comes_back_at_its_address,
+            spanner_takes_options_of_its_program,
             what_a_killed_test_started_ends,
             an_existing_server_is_not_ours_to_kill,
         ],
@@ -47,6 +49,20 @@ fn rabbitmq_comes_back_at_its_address() {
 
 fn kafka_comes_back_at_its_address() {
     check(Kind::Kafka);
+}
+
+fn spanner_comes_back_at_its_address() {
+    check(Kind::Spanner);
+}
+
+fn spanner_takes_options_of_its_program() {
+    let churn = "--override_change_stream_partition_token_alive_seconds=1";
+    let server = Server::start_with(Kind::Spanner, &[churn]).unwrap();
+    server.restart().unwrap();
+    let command = fs::read_to_string(format!("/proc/{}/cmdline", server.pid().unwrap())).unwrap();
+    assert!(command.split('\0').any(|argument| argument == churn), "{command}");
+    let error = Server::start_with(Kind::Spanner, &["--no_such_option"]).unwrap_err();
+    assert!(matches!(error, Error::Failed(_)), "{error}");
 }
 
 /// Does all that can be done to a server.
@@ -131,6 +147,7 @@ fn listening_port(server: &Server, kind: Kind) -> u16 {
         Kind::MariaDb => "ROWTIDE_MYSQL_URL",
         Kind::RabbitMq => "ROWTIDE_AMQP_URL",
         Kind::Kafka => "ROWTIDE_KAFKA_BROKERS",
+        Kind::Spanner => "SPANNER_EMULATOR_HOST",
     };
     let address = server.variable(name).unwrap();
     let (_, port) = address.split_once("127.0.0.1:").unwrap();

@@ -4,6 +4,7 @@ mod kafka;
 mod mariadb;
 mod postgres;
 mod rabbitmq;
+mod spanner;
 
 use std::{path::PathBuf, process::Command};
 
@@ -16,10 +17,13 @@ pub enum Kind {
     MariaDb,
     RabbitMq,
     Kafka,
+    /// The emulator of Cloud Spanner.
+    Spanner,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 4] = [Kind::Postgres, Kind::MariaDb, Kind::RabbitMq, Kind::Kafka];
+    pub const ALL: [Kind; 5] =
+        [Kind::Postgres, Kind::MariaDb, Kind::RabbitMq, Kind::Kafka, Kind::Spanner];
 
     /// The kind of this name, as it is typed.
     ///
@@ -42,6 +46,7 @@ impl Kind {
             Kind::MariaDb => &mariadb::MariaDb,
             Kind::RabbitMq => &rabbitmq::RabbitMq,
             Kind::Kafka => &kafka::Kafka,
+            Kind::Spanner => &spanner::Spanner,
         }
     }
 }
