@@ -9,7 +9,11 @@ use std::{
     process::Command,
 };
 
-use crate::{Error, Kind, Result, kind::Service, machine::command::check_quietly};
+use crate::{
+    Error, Kind, Result,
+    kind::Service,
+    machine::{command::check_quietly, place::Place},
+};
 
 /// Where packages put programs that are in nobody's `PATH`.
 const FOLDERS: [&str; 5] = [
@@ -80,7 +84,7 @@ pub(crate) fn existing(kind: Kind) -> Option<Vec<(&'static str, String)>> {
 
 /// The variables by name, with values that mean nothing.
 fn variables(service: &dyn Service) -> Vec<(&'static str, String)> {
-    service.variables(&vec![0; service.ports()])
+    Place::nowhere(service).variables(service)
 }
 
 /// Where `program` is, in the `PATH` or where Debian puts it.

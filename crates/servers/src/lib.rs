@@ -22,6 +22,7 @@
 //!
 //! `cargo xtask services` keeps a [`Set`] of servers for as long as somebody works with them.
 
+mod certificates;
 mod error;
 mod install;
 mod instance;
@@ -32,6 +33,7 @@ mod set;
 pub mod trials;
 mod watchdog;
 
+pub use certificates::Certificates;
 pub use error::{Error, Result};
 pub use install::{absence, install, lack};
 pub use kind::Kind;

@@ -66,7 +66,7 @@ impl Server {
         let mut own = Own::new(kind)?;
         own.instance.place.arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
         own.launch(|instance| instance.start().map(drop))?;
-        let variables = kind.service().variables(&own.instance.place.ports);
+        let variables = own.instance.place.variables(kind.service());
         Ok(Self { kind, variables, own: Some(Mutex::new(own)) })
     }
 

@@ -88,7 +88,7 @@ impl Set {
             condition,
             pid: place.server().map(|server| server.pid),
             port: place.ports.first().copied(),
-            variables: if is_placed { service.variables(&place.ports) } else { Vec::new() },
+            variables: if is_placed { place.variables(service) } else { Vec::new() },
             folder: place.folder,
         })
     }

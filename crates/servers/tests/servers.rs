@@ -70,6 +70,7 @@ fn check(kind: Kind) {
     let server = Server::start_with(kind, &[]).unwrap();
     let pid = server.pid().unwrap();
     let port = listening_port(&server, kind);
+    speaks_tls(&server, kind);
     server.freeze().unwrap();
     await_state(pid, |state| state == Some('T'));
     server.thaw().unwrap();
@@ -140,6 +141,24 @@ fn use_existing() -> ExitCode {
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A client that trusts the authority named gets through to the server, by TLS.
+fn speaks_tls(server: &Server, kind: Kind) {
+    let (authority, address, protocol) = match kind {
+        Kind::Postgres => ("ROWTIDE_POSTGRES_TLS_CA", "ROWTIDE_POSTGRES_URL", Some("postgres")),
+        Kind::MariaDb => ("ROWTIDE_MYSQL_TLS_CA", "ROWTIDE_MYSQL_URL", Some("mysql")),
+        Kind::RabbitMq => ("ROWTIDE_AMQP_TLS_CA", "ROWTIDE_AMQP_TLS_URL", None),
+        Kind::Kafka => ("ROWTIDE_KAFKA_TLS_CA", "ROWTIDE_KAFKA_TLS", None),
+        Kind::Spanner => return,
+    };
+    let port = port_in(server.variable(address).unwrap()).to_string();
+    let mut client = Command::new("openssl");
+    client.args(["s_client", "-connect", &format!("127.0.0.1:{port}"), "-verify_return_error"]);
+    client.args(["-verify_ip", "127.0.0.1", "-CAfile", server.variable(authority).unwrap()]);
+    client.args(protocol.iter().flat_map(|protocol| ["-starttls", protocol]));
+    let output = client.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// The port in the first address of the server.
 fn listening_port(server: &Server, kind: Kind) -> u16 {
     let name = match kind {
@@ -149,7 +168,10 @@ fn listening_port(server: &Server, kind: Kind) -> u16 {
         Kind::Kafka => "ROWTIDE_KAFKA_BROKERS",
         Kind::Spanner => "SPANNER_EMULATOR_HOST",
     };
-    let address = server.variable(name).unwrap();
+    port_in(server.variable(name).unwrap())
+}
+
+fn port_in(address: &str) -> u16 {
     let (_, port) = address.split_once("127.0.0.1:").unwrap();
     port.split('/').next().unwrap().parse().unwrap()
 }

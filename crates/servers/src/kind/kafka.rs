@@ -30,6 +30,11 @@ const CONTROLLER: usize = 1;
 const BEHIND_PROXY: usize = 2;
 /// Kafka tells its clients where to go on, so it has to know where a proxy listens.
 const PROXY: usize = 3;
+/// TLS, and who has said the password.
+const SECURED: usize = 4;
+
+const USER: &str = "rowtide";
+const PASSWORD: &str = "only-for-tests";
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
@@ -44,15 +49,15 @@ impl Service for Kafka {
     }
 
     fn programs(&self) -> &'static [&'static str] {
-        &["java", "mvn"]
+        &["java", "mvn", "openssl"]
     }
 
     fn packages(&self) -> &'static [&'static str] {
-        &["default-jre-headless", "maven"]
+        &["default-jre-headless", "maven", "openssl"]
     }
 
     fn ports(&self) -> usize {
-        4
+        5
     }
 
     fn variables(&self, ports: &[u16]) -> Vec<(&'static str, String)> {
@@ -61,6 +66,16 @@ impl Service for Kafka {
             ("ROWTIDE_KAFKA_BROKERS", address(CLIENTS)),
             ("ROWTIDE_KAFKA_BEHIND_PROXY", address(BEHIND_PROXY)),
             ("ROWTIDE_KAFKA_PROXY", address(PROXY)),
+        ]
+    }
+
+    fn secured(&self, place: &Place) -> Vec<(&'static str, String)> {
+        let authority = place.certificates().authority();
+        vec![
+            ("ROWTIDE_KAFKA_TLS", format!("127.0.0.1:{}", place.ports[SECURED])),
+            ("ROWTIDE_KAFKA_TLS_CA", authority.display().to_string()),
+            ("ROWTIDE_KAFKA_TLS_USER", USER.to_owned()),
+            ("ROWTIDE_KAFKA_TLS_PASSWORD", PASSWORD.to_owned()),
         ]
     }
 
@@ -86,33 +101,23 @@ impl Service for Kafka {
     }
 
     fn prepare(&self, place: &Place) -> Result {
+        place.make_certificates()?;
         self.configure(place)?;
         let mut format = java(place)?;
         format.args(["kafka.tools.StorageTool", "format", "-t", &cluster_id()]);
+        for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            let user = format!("{mechanism}=[name={USER},password={PASSWORD}]");
+            format.args(["--add-scram", &user]);
+        }
         check_quietly(format.args(["-c", "server.properties"]))
     }
 
     fn configure(&self, place: &Place) -> Result {
-        let port = |number: usize| place.ports[number];
-        let data = place.folder.join("data");
-        let [clients, controller] = [port(CLIENTS), port(CONTROLLER)];
-        let [behind, proxy] = [port(BEHIND_PROXY), port(PROXY)];
-        let settings = format!(
-            "process.roles=broker,controller\nnode.id=1\n\
-             controller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{clients},PROXIED://127.0.0.1:{behind},\
-             CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{clients},PROXIED://127.0.0.1:{proxy}\n\
-             controller.listener.names=CONTROLLER\ninter.broker.listener.name=PLAINTEXT\n\
-             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,\
-             PROXIED:PLAINTEXT\n\
-             log.dirs={}\nnum.partitions=1\noffsets.topic.replication.factor=1\n\
-             offsets.topic.num.partitions=1\ntransaction.state.log.replication.factor=1\n\
-             transaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=1\n\
-             group.initial.rebalance.delay.ms=0\n{SESSION}",
-            data.display(),
-        );
-        place.write("server.properties", &settings)?;
+        let certificates = place.certificates();
+        let store = [certificates.server_key(), certificates.server()].map(fs::read_to_string);
+        let [key, certificate] = store;
+        place.write("keystore.pem", &format!("{}{}", key?, certificate?))?;
+        place.write("server.properties", &settings(place))?;
         place.write("log4j2.properties", LOGGING)
     }
 
@@ -137,6 +142,50 @@ impl Service for Kafka {
         // Length, correlation, number of brokers.
         Ok(asked().is_ok() && answer[4..] == [0, 0, 0, 1, 0, 0, 0, 1])
     }
+}
+
+fn settings(place: &Place) -> String {
+    let port = |number: usize| place.ports[number];
+    let (data, folder) = (place.folder.join("data"), place.folder.display());
+    let [clients, controller, secured] = [CLIENTS, CONTROLLER, SECURED].map(port);
+    let [behind, proxy] = [BEHIND_PROXY, PROXY].map(port);
+    format!(
+        "process.roles=broker,controller\nnode.id=1\n\
+         controller.quorum.voters=1@127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://127.0.0.1:{clients},PROXIED://127.0.0.1:{behind},\
+         SECURED://127.0.0.1:{secured},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{clients},PROXIED://127.0.0.1:{proxy},\
+         SECURED://127.0.0.1:{secured}\n\
+         controller.listener.names=CONTROLLER\ninter.broker.listener.name=PLAINTEXT\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,\
+         PROXIED:PLAINTEXT,SECURED:SASL_SSL\n\
+         log.dirs={}\nnum.partitions=1\noffsets.topic.replication.factor=1\n\
+         offsets.topic.num.partitions=1\ntransaction.state.log.replication.factor=1\n\
+         transaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=1\n\
+         group.initial.rebalance.delay.ms=0\n{SESSION}\
+         listener.name.secured.ssl.keystore.type=PEM\n\
+         listener.name.secured.ssl.keystore.location={folder}/keystore.pem\n{}",
+        data.display(),
+        passwords(),
+    )
+}
+
+/// How the users of the secured listener are known: one by its settings, one by what was formatted.
+fn passwords() -> String {
+    let package = "org.apache.kafka.common.security";
+    let scram = |size: u16| {
+        format!(
+            "listener.name.secured.scram-sha-{size}.sasl.jaas.config=\
+             {package}.scram.ScramLoginModule required;\n"
+        )
+    };
+    format!(
+        "listener.name.secured.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
+         listener.name.secured.plain.sasl.jaas.config=\
+         {package}.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";\n{}{}",
+        scram(256),
+        scram(512),
+    )
 }
 
 /// After a kill the node waits until its own former session is over; by default that is 9 s.

@@ -20,11 +20,11 @@ impl Service for MariaDb {
     }
 
     fn programs(&self) -> &'static [&'static str] {
-        &["mariadbd", "mariadb-install-db", "mariadb"]
+        &["mariadbd", "mariadb-install-db", "mariadb", "openssl"]
     }
 
     fn packages(&self) -> &'static [&'static str] {
-        &["mariadb-server"]
+        &["mariadb-server", "openssl"]
     }
 
     fn ports(&self) -> usize {
@@ -35,7 +35,13 @@ impl Service for MariaDb {
         vec![("ROWTIDE_MYSQL_URL", format!("mysql://root@127.0.0.1:{}/rowtide", ports[0]))]
     }
 
+    fn secured(&self, place: &Place) -> Vec<(&'static str, String)> {
+        let authority = place.certificates().authority();
+        vec![("ROWTIDE_MYSQL_TLS_CA", authority.display().to_string())]
+    }
+
     fn prepare(&self, place: &Place) -> Result {
+        place.make_certificates()?;
         self.configure(place)?;
         let mut install = Command::new(require("mariadb-install-db")?);
         install.arg(defaults(place)).arg("--auth-root-authentication-method=normal");
@@ -43,7 +49,7 @@ impl Service for MariaDb {
     }
 
     fn configure(&self, place: &Place) -> Result {
-        let folder = place.folder.display();
+        let (folder, certificates) = (place.folder.display(), place.certificates());
         // A file is read as one user who may read it: no other one is needed below our folder.
         let user = if is_root() { "user=root\n" } else { "" };
         let settings = format!(
@@ -51,8 +57,11 @@ impl Service for MariaDb {
              pid-file={folder}/pid\nbind-address=127.0.0.1\nport={}\nskip-name-resolve\n\
              server-id=1\nlog-bin=mysql-bin\nbinlog-format=ROW\nbinlog-row-image=FULL\n\
              binlog-row-metadata=FULL\ngtid-strict-mode=1\nmax-connections=200\n\
-             innodb-buffer-pool-size=64M\n",
-            place.ports[0]
+             innodb-buffer-pool-size=64M\n\
+             ssl-cert={}\nssl-key={}\n",
+            place.ports[0],
+            certificates.server().display(),
+            certificates.server_key().display(),
         );
         place.write("my.cnf", &settings)
     }

@@ -63,6 +63,11 @@ pub(crate) trait Service: Sync {
     /// What the tests read to find it. The first names it also where it is not ours.
     fn variables(&self, ports: &[u16]) -> Vec<(&'static str, String)>;
 
+    /// The same for what it offers by TLS, which only a server of this machine does.
+    fn secured(&self, _place: &Place) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// Where its data can be, `folder` if that will do.
     fn home(&self, folder: PathBuf) -> Result<PathBuf> {
         Ok(folder)

@@ -2,7 +2,7 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -20,13 +20,14 @@ use crate::{
 /// PostgreSQL does not run as root.
 const USER: &str = "postgres";
 
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
     "wal_level=logical",
     "max_wal_senders=20",
     "max_replication_slots=20",
     "max_connections=200",
+    "ssl=on",
 ];
 
 pub(crate) struct Postgres;
@@ -37,11 +38,11 @@ impl Service for Postgres {
     }
 
     fn programs(&self) -> &'static [&'static str] {
-        &["initdb", "postgres", "psql"]
+        &["initdb", "postgres", "psql", "openssl"]
     }
 
     fn packages(&self) -> &'static [&'static str] {
-        &["postgresql"]
+        &["postgresql", "openssl"]
     }
 
     fn ports(&self) -> usize {
@@ -53,6 +54,10 @@ impl Service for Postgres {
             "ROWTIDE_POSTGRES_URL",
             format!("postgres://postgres@127.0.0.1:{}/rowtide", ports[0]),
         )]
+    }
+
+    fn secured(&self, place: &Place) -> Vec<(&'static str, String)> {
+        vec![("ROWTIDE_POSTGRES_TLS_CA", shown(&place.certificates().authority()))]
     }
 
     fn home(&self, folder: PathBuf) -> Result<PathBuf> {
@@ -67,8 +72,11 @@ impl Service for Postgres {
     }
 
     fn prepare(&self, place: &Place) -> Result {
+        place.make_certificates()?;
         if is_root() {
-            check_quietly(Command::new("chown").arg(format!("{USER}:{USER}")).arg(&place.folder))?;
+            let mut chown = Command::new("chown");
+            chown.arg("--recursive").arg(format!("{USER}:{USER}"));
+            check_quietly(chown.arg(&place.folder))?;
         }
         let mut initdb = match is_root() {
             true => as_user(USER, require("initdb")?.as_os_str()),
@@ -92,7 +100,10 @@ impl Service for Postgres {
             false => detached(&program),
         };
         server.arg("-D").arg(place.folder.join("data")).args(["-p", &place.ports[0].to_string()]);
-        for setting in SETTINGS {
+        let certificates = place.certificates();
+        let certificate = format!("ssl_cert_file={}", shown(&certificates.server()));
+        let key = format!("ssl_key_file={}", shown(&certificates.server_key()));
+        for setting in SETTINGS.into_iter().chain([&*certificate, &*key]) {
             server.args(["-c", setting]);
         }
         Ok(server)
@@ -113,6 +124,10 @@ impl Service for Postgres {
     fn stop_signal(&self) -> &'static str {
         "INT"
     }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
 }
 
 fn psql(place: &Place, statement: &str) -> Result<Command> {

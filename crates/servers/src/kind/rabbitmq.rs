@@ -20,6 +20,7 @@ const MANAGEMENT: usize = 1;
 const STREAMS: usize = 2;
 const DISTRIBUTION: usize = 3;
 const NAMES: usize = 4;
+const SECURED: usize = 5;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
@@ -31,15 +32,15 @@ impl Service for RabbitMq {
     }
 
     fn programs(&self) -> &'static [&'static str] {
-        &["rabbitmq-server", "epmd"]
+        &["rabbitmq-server", "epmd", "openssl"]
     }
 
     fn packages(&self) -> &'static [&'static str] {
-        &["rabbitmq-server"]
+        &["rabbitmq-server", "openssl"]
     }
 
     fn ports(&self) -> usize {
-        5
+        6
     }
 
     fn variables(&self, ports: &[u16]) -> Vec<(&'static str, String)> {
@@ -50,19 +51,34 @@ impl Service for RabbitMq {
         ]
     }
 
-    fn prepare(&self, _place: &Place) -> Result {
-        Ok(())
+    fn secured(&self, place: &Place) -> Vec<(&'static str, String)> {
+        let (port, authority) = (place.ports[SECURED], place.certificates().authority());
+        vec![
+            ("ROWTIDE_AMQP_TLS_URL", format!("amqps://guest:guest@127.0.0.1:{port}/%2f")),
+            ("ROWTIDE_AMQP_TLS_CA", authority.display().to_string()),
+        ]
+    }
+
+    fn prepare(&self, place: &Place) -> Result {
+        place.make_certificates()
     }
 
     fn configure(&self, place: &Place) -> Result {
-        let [clients, management, streams] =
-            [CLIENTS, MANAGEMENT, STREAMS].map(|number| place.ports[number]);
+        let [clients, management, streams, secured] =
+            [CLIENTS, MANAGEMENT, STREAMS, SECURED].map(|number| place.ports[number]);
+        let certificates = place.certificates();
         place.write(
             "rabbitmq.conf",
             &format!(
                 "listeners.tcp.1 = 127.0.0.1:{clients}\nmanagement.tcp.ip = 127.0.0.1\n\
                  management.tcp.port = {management}\nstream.listeners.tcp.1 = 127.0.0.1:{streams}\n\
-                 disk_free_limit.absolute = 50MB\nvm_memory_high_watermark.absolute = 1GB\n"
+                 listeners.ssl.1 = 127.0.0.1:{secured}\nssl_options.verify = verify_none\n\
+                 ssl_options.cacertfile = {}\nssl_options.certfile = {}\n\
+                 ssl_options.keyfile = {}\n\
+                 disk_free_limit.absolute = 50MB\nvm_memory_high_watermark.absolute = 1GB\n",
+                certificates.authority().display(),
+                certificates.server().display(),
+                certificates.server_key().display(),
             ),
         )?;
         place.write("rabbitmq-env.conf", "")?;

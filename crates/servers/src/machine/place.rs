@@ -12,13 +12,18 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::process::Process;
-use crate::{Result, kind::Service};
+use crate::{Certificates, Result, kind::Service};
 
 /// Ports above belong to outgoing connections: a client that dials a server which is down would
 /// now and then be given that very port, and keep the server from coming back.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 const LOG_LINES: usize = 20;
+
+const CERTIFICATES: &str = "certificates";
+
+/// Marks a folder that is complete. Its number grows when what is prepared changes.
+const PREPARED: &str = "prepared-2";
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Place {
@@ -54,6 +59,11 @@ impl Place {
             }
             Err(error) => Err(format!("{}: {error}", file.display()).into()),
         }
+    }
+
+    /// A place that is none, for what is the same everywhere.
+    pub(crate) fn nowhere(service: &dyn Service) -> Self {
+        Self { ports: vec![0; service.ports()], ..Self::default() }
     }
 
     /// Removes the data, and what is known.
@@ -92,7 +102,7 @@ impl Place {
 
     /// Makes the data, all of it: what an interrupted run left is made again.
     pub(crate) fn prepare_once(&mut self, service: &dyn Service) -> Result {
-        let is_prepared = |folder: &Path| folder.join("prepared").exists();
+        let is_prepared = |folder: &Path| folder.join(PREPARED).exists();
         if is_prepared(&self.folder) {
             return Ok(());
         }
@@ -103,7 +113,7 @@ impl Place {
         fs::create_dir_all(&self.folder)?;
         self.save()?;
         service.prepare(self)?;
-        Ok(fs::write(self.folder.join("prepared"), "")?)
+        Ok(fs::write(self.folder.join(PREPARED), "")?)
     }
 
     /// Starts `command`, which lives on after this program, and writes its process down.
@@ -123,6 +133,20 @@ impl Place {
         }
         self.processes.clear();
         self.save()
+    }
+
+    /// What clients read to find the server, by the names of the variables.
+    pub(crate) fn variables(&self, service: &dyn Service) -> Vec<(&'static str, String)> {
+        [service.variables(&self.ports), service.secured(self)].concat()
+    }
+
+    /// Where a server that speaks TLS has its certificates.
+    pub(crate) fn certificates(&self) -> Certificates {
+        Certificates::at(&self.folder.join(CERTIFICATES))
+    }
+
+    pub(crate) fn make_certificates(&self) -> Result {
+        Certificates::make(&self.folder.join(CERTIFICATES)).map(drop)
     }
 
     pub(crate) fn log(&self) -> PathBuf {
