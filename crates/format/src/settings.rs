@@ -37,6 +37,17 @@ impl Format {
             _ => LineKind::Object,
         }
     }
+
+    /// The media type of the messages of this format, if all have the same.
+    pub fn content_type(&self) -> Option<&'static str> {
+        match self {
+            Format::CloudEvents(settings) if settings.mode == CloudEventsMode::Structured => {
+                Some("application/cloudevents+json")
+            }
+            Format::Outbox(outbox) if !outbox.has_envelope() => None,
+            _ => Some("application/json"),
+        }
+    }
 }
 
 /// The settings of `json`.

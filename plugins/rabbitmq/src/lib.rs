@@ -1,1 +1,8 @@
-//! A Rowtide sink that publishes to RabbitMQ.
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod connection;
+mod message;
+mod publisher;
+mod sink;
+mod target;

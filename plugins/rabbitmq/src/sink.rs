@@ -1,0 +1,94 @@
+use rowtide_core::{Change, Error, Result, Sink, async_trait};
+use rowtide_format::{Encoder, Messages, Refusals};
+
+use crate::{
+    connection::Link,
+    message::{Outgoing, Stamp},
+    publisher::Publisher,
+    target::Router,
+};
+
+pub(crate) struct RabbitMqSink {
+    /// First, so that the connection ends before the client could send what it still holds.
+    pub(crate) link: Link,
+    pub(crate) publisher: Publisher,
+    pub(crate) router: Router,
+    pub(crate) stamp: Stamp,
+    pub(crate) encoder: Encoder,
+    pub(crate) messages: Messages,
+    pub(crate) refusals: Refusals,
+    /// After an error nobody knows what is durable.
+    pub(crate) has_failed: bool,
+}
+
+#[async_trait]
+impl Sink for RabbitMqSink {
+    async fn write(&mut self, changes: &[Change]) -> Result<()> {
+        self.check()?;
+        let mut messages = std::mem::take(&mut self.messages);
+        self.encoder.messages(changes, &mut messages);
+        let published = self.publish(changes, &messages).await;
+        self.messages = messages;
+        self.refusals.encoded(&self.encoder, changes.len());
+        self.passed(published)
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        self.check()?;
+        let settled = self.publisher.settle(&self.link).await;
+        let unroutable = self.passed(settled)?;
+        self.link.set_settled(true);
+        for index in unroutable {
+            self.refusals.refuse(index, self.router.unroutable());
+        }
+        self.router.forget_refusals();
+        self.refusals.flushed().map_err(|error| {
+            error.help("declare or bind a queue that takes it, or set `on_unroutable = \"drop\"`")
+        })
+    }
+}
+
+impl RabbitMqSink {
+    async fn publish(&mut self, changes: &[Change], messages: &Messages) -> Result<()> {
+        let first = self.refusals.changes();
+        let mut outgoing = Vec::with_capacity(messages.iter().len());
+        for message in messages.iter() {
+            let change = &changes[message.index];
+            let index = first + message.index;
+            let route = self.router.route(&self.link, change, &message).await?;
+            let prepared = route.and_then(|(exchange, routing_key)| {
+                let properties = self.stamp.properties(change, &message)?;
+                // Nothing here is null: a tombstone is a message without a body.
+                let payload = message.value.unwrap_or_default();
+                Ok(Outgoing { index, exchange, routing_key, properties, payload })
+            });
+            match prepared {
+                Ok(message) => outgoing.push(message),
+                Err(reason) => self.refusals.refuse(index, reason),
+            }
+        }
+        if outgoing.is_empty() {
+            return Ok(());
+        }
+        self.link.set_settled(false);
+        let mut too_large = Vec::new();
+        self.publisher.publish(&self.link, outgoing, &mut too_large).await?;
+        for index in too_large {
+            let reason = format!("{} takes no message this large", self.link.server());
+            self.refusals.refuse(index, reason);
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        match self.has_failed {
+            true => Err(Error::transient("the connection was given up after an error")),
+            false => Ok(()),
+        }
+    }
+
+    fn passed<T>(&mut self, outcome: Result<T>) -> Result<T> {
+        self.has_failed |= outcome.is_err();
+        outcome
+    }
+}
