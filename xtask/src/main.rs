@@ -39,11 +39,10 @@ enum Chore {
     },
     /// Measures a system against its bars, in release mode.
     Bench {
-        /// What to measure: `sqlite`.
-        system: String,
-        /// Passed on to the benchmark: `--json`, `--check`, `--only drain|latency|triggers`.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        options: Vec<String>,
+        /// What to measure, `kafka`, `outbox`, `rabbitmq`, `sqlite`, and what is passed on to the
+        /// benchmark: `--json`, `--check`, `--only drain|latency|triggers`.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
     /// Starts and stops the servers that tests talk to.
     Services {
@@ -71,18 +70,19 @@ fn run(chore: Chore) -> Result {
         Chore::Tidy => tidy::run(&workspace),
         Chore::Docs { check: true } => docs::check(&workspace),
         Chore::Docs { check: false } => docs::write(&workspace),
-        Chore::Bench { system, options } => bench(&workspace, &system, &options),
+        Chore::Bench { arguments } => bench(&workspace, &arguments),
         Chore::Services { action } => services::run(&workspace, action),
         Chore::NewPlugin { name } => new_plugin::run(&workspace, &name),
     }
 }
 
 /// The benchmark is a package of its own: it needs SQLite, and a chore must build quickly.
-fn bench(workspace: &Workspace, system: &str, options: &[String]) -> Result {
+fn bench(workspace: &Workspace, arguments: &[String]) -> Result {
     let mut build = process::cargo(workspace);
-    process::check(build.args(["build", "--release", "--quiet", "--package", "rowtide"]))?;
+    build.args(["build", "--release", "--quiet", "--package", "rowtide"]);
+    process::check(build.args(["--features", "full"]))?;
     let mut bench = process::cargo(workspace);
-    bench.args(["run", "--release", "--quiet", "--package", "rowtide-bench", "--", system]);
+    bench.args(["run", "--release", "--quiet", "--package", "rowtide-bench", "--"]);
     bench.arg("--rowtide").arg(workspace.target.join("release/rowtide"));
-    Ok(process::check(bench.args(options))?)
+    Ok(process::check(bench.args(arguments))?)
 }

@@ -1,14 +1,16 @@
-//! Measures the shipped program: `cargo xtask bench sqlite`.
+//! Measures the shipped program: `cargo xtask bench sqlite outbox`.
 //!
 //! Everything is measured in one run and each figure is the median of five rounds, since figures of
 //! different runs cannot be compared. What a figure is measured against is in the same table.
 
-mod drain;
-mod latency;
+mod brokers;
+mod kafka;
 mod measure;
+mod outbox;
+mod rabbitmq;
 mod report;
 mod rowtide;
-mod triggers;
+mod sqlite;
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
@@ -24,7 +26,8 @@ const ROUNDS: usize = 5;
 
 #[derive(Parser)]
 struct Arguments {
-    system: System,
+    #[arg(required = true)]
+    systems: Vec<System>,
     /// The program to measure.
     #[arg(long)]
     rowtide: PathBuf,
@@ -44,6 +47,9 @@ struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum System {
+    Kafka,
+    Outbox,
+    Rabbitmq,
     Sqlite,
 }
 
@@ -52,6 +58,12 @@ enum Part {
     Drain,
     Latency,
     Triggers,
+}
+
+impl Arguments {
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
 }
 
 fn main() -> ExitCode {
@@ -67,18 +79,16 @@ fn main() -> ExitCode {
 
 /// Whether all is well: no bar is missed, or nobody asked.
 fn run(arguments: &Arguments) -> Result<bool> {
-    let System::Sqlite = arguments.system;
     let rowtide = Rowtide::new(&arguments.rowtide);
     let mut report = Report::default();
-    let is_wanted = |part| arguments.only.is_none_or(|only| only == part);
-    if is_wanted(Part::Drain) {
-        drain::measure(&rowtide, &mut report)?;
-    }
-    if is_wanted(Part::Latency) {
-        latency::measure(&rowtide, &mut report)?;
-    }
-    if is_wanted(Part::Triggers) {
-        triggers::measure(&rowtide, &arguments.columns, &mut report)?;
+    for system in &arguments.systems {
+        let measure = match system {
+            System::Kafka => kafka::measure,
+            System::Outbox => outbox::measure,
+            System::Rabbitmq => rabbitmq::measure,
+            System::Sqlite => sqlite::measure,
+        };
+        measure(&rowtide, arguments, &mut report)?;
     }
     match arguments.json {
         true => println!("{}", report.json()),

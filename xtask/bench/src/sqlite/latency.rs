@@ -16,14 +16,12 @@ use crate::{
     Result,
     measure::part,
     report::{Bar, Report},
-    rowtide::Rowtide,
+    rowtide::{Rowtide, processor_time},
 };
 
 const WRITES: u32 = 2_000;
 const WRITE_EVERY: Duration = Duration::from_millis(10);
 const IDLE: Duration = Duration::from_secs(10);
-/// What Linux counts the time of a process in.
-const TICK: Duration = Duration::from_millis(10);
 /// How long a line may take before the measurement is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -108,22 +106,14 @@ impl Running {
 
     /// The part of one processor that it uses while nobody writes.
     fn idle_share(&mut self) -> Result<f64> {
-        let (begin, used) = (Instant::now(), self.processor_time()?);
+        let (begin, used) = (Instant::now(), processor_time(&self.child)?);
         thread::sleep(IDLE);
-        let share = (self.processor_time()? - used).as_secs_f64() / begin.elapsed().as_secs_f64();
+        let used = processor_time(&self.child)? - used;
+        let share = used.as_secs_f64() / begin.elapsed().as_secs_f64();
         match self.child.try_wait()? {
             None => Ok(share),
             Some(status) => Err(format!("the pipeline ended: {status}").into()),
         }
-    }
-
-    /// What it has used, in user and system, threads that have ended included.
-    fn processor_time(&self) -> Result<Duration> {
-        let text = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let (_, fields) = text.rsplit_once(") ").ok_or("/proc/…/stat has another form")?;
-        let ticks = fields.split(' ').skip(11).take(2).map(str::parse);
-        let ticks: Vec<u64> = ticks.collect::<Result<_, _>>()?;
-        Ok(TICK * u32::try_from(ticks.iter().sum::<u64>())?)
     }
 }
 
