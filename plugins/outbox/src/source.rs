@@ -40,6 +40,12 @@ pub(crate) struct Outbox {
 /// A task that ends with what it is for.
 pub(crate) struct Task(JoinHandle<()>);
 
+impl Task {
+    pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(future))
+    }
+}
+
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
@@ -51,7 +57,7 @@ impl OutboxSource {
         let (database, messages) = database::open(&config, context).await?;
         let outbox = Arc::new(Outbox { config, database, messages, pending: Pending::default() });
         let maintenance = Maintenance::new(Arc::clone(&outbox));
-        let maintenance = Task(tokio::spawn(maintenance.run()));
+        let maintenance = Task::spawn(maintenance.run());
         Ok(Self { outbox, _maintenance: maintenance })
     }
 }

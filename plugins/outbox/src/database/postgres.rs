@@ -1,37 +1,239 @@
-use std::sync::Arc;
+mod catalog;
+mod lock;
+mod plan;
+mod reader;
+mod setup;
+mod snapshot;
+mod statements;
+mod values;
+mod wake;
+mod writers;
 
-use rowtide_core::{
-    Context, Error, Result,
-    plugin::{InstallOptions, UninstallOptions},
+use std::{sync::Arc, time::Duration};
+
+use rowtide_core::{Context, Error, Result, async_trait};
+use rowtide_sql::{DatabaseUrl, failure, postgres};
+use sqlx::{AssertSqlSafe, PgConnection, postgres::PgConnectOptions};
+use tokio::sync::{Mutex, MutexGuard};
+
+pub(crate) use setup::{install, uninstall};
+
+use crate::{
+    config::{Order, OutboxConfig},
+    database::{
+        Database, Reader,
+        postgres::{
+            catalog::Found,
+            lock::Lock,
+            plan::Plan,
+            reader::{Limits, Open, PostgresReader},
+            snapshot::Snapshot,
+            statements::Statements,
+            wake::Wake,
+            writers::Writers,
+        },
+    },
+    keys::Keys,
+    layout::Messages,
+    source::position::Cursor,
 };
-use rowtide_sql::DatabaseUrl;
 
-use crate::{config::OutboxConfig, database::Database, layout::Messages};
+/// How long a connection may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// An outbox in PostgreSQL.
+struct Postgres {
+    config: OutboxConfig,
+    options: PgConnectOptions,
+    identity: String,
+    statements: Arc<Statements>,
+    lock: Lock,
+    /// For all that is not reading; made anew after an error.
+    connection: Mutex<Option<PgConnection>>,
+    writers: Mutex<Writers>,
+}
 
 pub(crate) async fn open(
-    _config: &OutboxConfig,
+    config: &OutboxConfig,
     url: &DatabaseUrl,
-    _context: &Context,
+    context: &Context,
 ) -> Result<(Arc<dyn Database>, Messages)> {
-    Err(not_built(url))
+    let options = postgres::options(url, config.tls.as_ref())?;
+    let mut connection = postgres::connect(&options, CONNECT_WITHIN).await?;
+    let (table, messages, statements) = checked(config, &mut connection).await?;
+    if let Some(channel) = &config.notify {
+        wake::try_way(&options, &mut connection, channel).await?;
+    }
+    let lock = Lock::acquire(&options, table, context).await?;
+    // The wait may have been long: what was true before it need not be so any more.
+    let mut connection = postgres::connect(&options, CONNECT_WITHIN).await?;
+    let identity = catalog::identity(&mut connection, table).await?;
+    let database = Postgres {
+        config: config.clone(),
+        options,
+        identity,
+        statements: Arc::new(statements),
+        lock,
+        connection: Mutex::new(Some(connection)),
+        writers: Mutex::new(Writers::new(table)),
+    };
+    Ok((Arc::new(database), messages))
 }
 
-pub(crate) async fn install(
-    _config: &OutboxConfig,
-    url: &DatabaseUrl,
-    _options: InstallOptions,
-) -> Result<Vec<String>> {
-    Err(not_built(url))
+async fn connect(config: &OutboxConfig, url: &DatabaseUrl) -> Result<PgConnection> {
+    let options = postgres::options(url, config.tls.as_ref())?;
+    postgres::connect(&options, CONNECT_WITHIN).await
 }
 
-pub(crate) async fn uninstall(
-    _config: &OutboxConfig,
-    url: &DatabaseUrl,
-    _options: UninstallOptions,
-) -> Result<Vec<String>> {
-    Err(not_built(url))
+/// Looks whether the table is what the settings say.
+async fn checked(
+    config: &OutboxConfig,
+    connection: &mut PgConnection,
+) -> Result<(i64, Messages, Statements)> {
+    let table = config.table()?;
+    let Some(found) = Found::look(connection, &table).await? else {
+        let message = format!("there is no table `{table}`");
+        let help = "`rowtide setup` makes it; `rowtide setup --print` shows how";
+        return Err(Error::config(message).key("table").help(help));
+    };
+    catalog::identity(connection, found.oid).await?;
+    let messages = Messages::new(config, &found.described())?;
+    let lacking = Plan::new(config, Some(&found))?.needed;
+    if !lacking.is_empty() {
+        let key = if config.order == Order::None { "done_column" } else { "order_column" };
+        let message = format!("the outbox `{table}` lacks what keeps its messages in order");
+        let help =
+            format!("run `rowtide setup`, or: {}; or set order = \"none\"", lacking.join("; "));
+        return Err(Error::config(message).key(key).help(help));
+    }
+    let statements = Statements::new(config, &found, &messages)?;
+    Ok((found.oid, messages, statements))
 }
 
-fn not_built(url: &DatabaseUrl) -> Error {
-    Error::config(format!("outboxes in {} are not built yet", url.dialect())).key("database")
+#[async_trait]
+impl Database for Postgres {
+    fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    async fn reader(&self, cursor: Option<Cursor>) -> Result<Box<dyn Reader>> {
+        let (seen, span) = resumed(cursor)?;
+        let mut connection = postgres::connect(&self.options, CONNECT_WITHIN).await?;
+        check_history(&mut connection, seen.as_ref(), span.as_ref()).await?;
+        let poll_every = self.config.poll_every.duration();
+        let wake = Wake::new(&self.options, self.config.notify.as_deref(), poll_every).await?;
+        let rows = usize::try_from(self.config.page_rows.get()).unwrap_or(usize::MAX);
+        let bytes = usize::try_from(self.config.page_bytes.0).unwrap_or(usize::MAX / 2);
+        Ok(Box::new(PostgresReader {
+            connection,
+            options: self.options.clone(),
+            statements: Arc::clone(&self.statements),
+            wake,
+            limits: Limits::new(rows, bytes),
+            seen,
+            span,
+        }))
+    }
+
+    async fn settle(&self, keys: &Keys) -> Result<()> {
+        let statement = self.statements.settle(self.config.done);
+        let batch = usize::try_from(self.config.delete_rows.get()).unwrap_or(usize::MAX);
+        let seqs: Vec<i64> = keys.seqs().collect();
+        let ids: Vec<&str> = keys.ids().collect();
+        let mut held = self.connection.lock().await;
+        for batch in seqs.chunks(batch) {
+            self.lock.check()?;
+            let query = sqlx::query(AssertSqlSafe(statement.clone())).bind(batch);
+            self.execute(&mut held, query).await?;
+        }
+        for batch in ids.chunks(batch) {
+            self.lock.check()?;
+            let query = sqlx::query(AssertSqlSafe(statement.clone())).bind(batch);
+            self.execute(&mut held, query).await?;
+        }
+        self.lock.check()
+    }
+
+    async fn clean(&self, marked_for: Duration) -> Result<u64> {
+        let mut held = self.connection.lock().await;
+        let query = sqlx::query(AssertSqlSafe(self.statements.clean()))
+            .bind(marked_for.as_secs_f64())
+            .bind(i64::from(self.config.delete_rows.get()));
+        self.execute(&mut held, query).await
+    }
+
+    async fn oldest_writer(&self) -> Result<Option<Duration>> {
+        let mut held = self.connection.lock().await;
+        let connection = self.connected(&mut held).await?;
+        let oldest = self.writers.lock().await.oldest(connection).await;
+        if oldest.is_err() {
+            *held = None;
+        }
+        oldest
+    }
+
+    async fn lock_lost(&self) -> Error {
+        self.lock.lost().await
+    }
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+type Held<'a> = MutexGuard<'a, Option<PgConnection>>;
+
+impl Postgres {
+    async fn connected<'c>(&self, held: &'c mut Held<'_>) -> Result<&'c mut PgConnection> {
+        let connection = match held.take() {
+            Some(connection) => connection,
+            None => postgres::connect(&self.options, CONNECT_WITHIN).await?,
+        };
+        Ok(held.insert(connection))
+    }
+
+    /// Runs a statement by itself, and returns how many rows it was about.
+    async fn execute(&self, held: &mut Held<'_>, query: Query<'_>) -> Result<u64> {
+        let connection = self.connected(held).await?;
+        match query.persistent(false).execute(connection).await {
+            Ok(outcome) => Ok(outcome.rows_affected()),
+            Err(error) => {
+                **held = None;
+                Err(failure("failed to clear the outbox of what is delivered", error))
+            }
+        }
+    }
+}
+
+fn resumed(cursor: Option<Cursor>) -> Result<(Option<Snapshot>, Option<Open>)> {
+    match cursor {
+        None => Ok((None, None)),
+        Some(Cursor::Snapshots { seen, reading }) => {
+            let seen = seen.as_deref().map(Snapshot::parse).transpose()?;
+            let open = |reading: crate::source::position::Reading| {
+                Ok::<_, Error>(Open::resume(Snapshot::parse(&reading.snapshot)?, reading.after))
+            };
+            Ok((seen, reading.map(open).transpose()?))
+        }
+        Some(Cursor::Row { .. }) => {
+            Err(Error::position_lost("the saved position is of another database"))
+        }
+    }
+}
+
+/// Refuses snapshots from the future: the server has lost what they saw.
+async fn check_history(
+    connection: &mut PgConnection,
+    seen: Option<&Snapshot>,
+    span: Option<&Open>,
+) -> Result<()> {
+    let doing = |error| failure("failed to look at the server's transactions", error);
+    let query = sqlx::query_scalar("SELECT pg_current_snapshot()::text").persistent(false);
+    let now: String = query.fetch_one(connection).await.map_err(doing)?;
+    let now = Snapshot::parse(&now)?;
+    let mut saved = seen.into_iter().chain(span.map(|open| &open.reading));
+    if saved.all(|snapshot| snapshot.is_not_after(&now)) {
+        return Ok(());
+    }
+    let message = "the server has lost transactions that the saved position has seen";
+    Err(Error::position_lost(message).help(
+        "it was restored from a backup; to read the whole outbox anew, `rowtide checkpoint reset`",
+    ))
 }

@@ -54,13 +54,13 @@ impl Running {
         let cursor = outbox.resume(from.as_ref())?;
         let (sender, events) = mpsc::channel(EVENTS_AHEAD);
         let database = Arc::clone(&outbox.database);
-        let task = tokio::spawn(async move {
+        let task = Task::spawn(async move {
             if let Err(error) = read(outbox, cursor, &sender).await {
                 let _ = sender.send(Err(error)).await;
             }
         });
         let lock_lost = Box::pin(async move { database.lock_lost().await });
-        Ok(Self { events, lock_lost, _task: Task(task) })
+        Ok(Self { events, lock_lost, _task: task })
     }
 
     /// Without the lock nothing is yielded any more, whatever has been read.
