@@ -1,0 +1,312 @@
+//! The server: what listens, what sessions share, and what a test asks of them.
+
+mod authentication;
+mod execution;
+mod session;
+mod wire;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::{Builder, Runtime},
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    Answer, Faults, SqlError,
+    server::{execution::Reply, session::Session},
+    sql::parse,
+    store::Store,
+};
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The name of its one database.
+    pub database: String,
+    /// What `version()` says.
+    pub version: String,
+    /// Who may come in: everybody as `root`, if there is none.
+    pub users: BTreeMap<String, String>,
+    /// How a password is asked for.
+    pub authentication: Authentication,
+    /// With it, connections may be encrypted.
+    pub certificate: Option<Certificate>,
+    /// How it misbehaves.
+    pub faults: Faults,
+}
+
+/// How a password is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// As it is.
+    Cleartext,
+    /// Without being told: SCRAM-SHA-256.
+    Scram,
+}
+
+/// What a server shows of itself.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// File with the certificates (PEM), its own first.
+    pub chain: PathBuf,
+    /// File with its private key (PEM).
+    pub key: PathBuf,
+}
+
+/// A server that runs until it is dropped.
+pub struct Server {
+    shared: Arc<Shared>,
+    runtime: Option<Runtime>,
+    listening: Mutex<Option<JoinHandle<()>>>,
+    address: SocketAddr,
+}
+
+/// What sessions share.
+pub(crate) struct Shared {
+    store: Mutex<Store>,
+    faults: Mutex<Faults>,
+    options: Options,
+    tls: Option<TlsAcceptor>,
+    /// The length of the log.
+    pub(crate) grown: watch::Sender<usize>,
+    /// How often the server was drained.
+    drained: watch::Sender<u64>,
+    sessions: Mutex<BTreeMap<u32, Arc<Handle>>>,
+    statements: Mutex<Vec<String>>,
+    numbers: AtomicU64,
+    cancels: AtomicUsize,
+    feeds: AtomicUsize,
+}
+
+/// What others may do to a session.
+#[derive(Debug, Default)]
+pub(crate) struct Handle {
+    secret: u32,
+    cancel: Notify,
+    cut: Notify,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            database: "defaultdb".to_owned(),
+            version: "CockroachDB CCL v25.4.1 (x86_64-pc-linux-gnu, built 2025/12/01 00:00:00, \
+                      go1.23.12)"
+                .to_owned(),
+            users: BTreeMap::new(),
+            authentication: Authentication::Scram,
+            certificate: None,
+            faults: Faults::none(),
+        }
+    }
+}
+
+impl Server {
+    /// Starts a server; it answers once this returns.
+    ///
+    /// # Errors
+    /// If it cannot listen there, or a file of its certificate cannot be read.
+    pub fn start(options: Options) -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let tls = options.certificate.as_ref().map(acceptor).transpose()?;
+        let listener = runtime.block_on(TcpListener::bind(options.listen))?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            store: Mutex::new(Store::new(&options.database)),
+            faults: Mutex::new(options.faults.clone()),
+            tls,
+            options,
+            grown: watch::Sender::new(0),
+            drained: watch::Sender::new(0),
+            sessions: Mutex::default(),
+            statements: Mutex::default(),
+            numbers: AtomicU64::new(1),
+            cancels: AtomicUsize::new(0),
+            feeds: AtomicUsize::new(0),
+        });
+        let listening = runtime.spawn(accept(listener, Arc::clone(&shared)));
+        let listening = Mutex::new(Some(listening));
+        Ok(Self { shared, runtime: Some(runtime), listening, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of its database, for the user `root`.
+    pub fn url(&self) -> String {
+        let database = &self.shared.options.database;
+        format!("postgresql://root@{}/{database}?sslmode=disable", self.address)
+    }
+
+    /// Runs statements as a session of its own would; the last one's answer is returned.
+    ///
+    /// # Errors
+    /// What the client of a session would be told.
+    pub fn execute(&self, sql: &str) -> Result<Answer, SqlError> {
+        let mut transaction = None;
+        let mut answer = Answer::default();
+        for statement in parse(sql)? {
+            match self.shared.run(&statement, &mut transaction)? {
+                Reply::Rows(rows) => answer = rows,
+                Reply::Done(_) => {}
+                Reply::Changefeed(_) => {
+                    return Err(SqlError::new("0A000", "a changefeed needs a connection"));
+                }
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Lets it misbehave from now on; changefeeds that run already do not change.
+    pub fn set_faults(&self, faults: Faults) {
+        *lock(&self.shared.faults) = faults;
+    }
+
+    /// Forgets all that is older than now.
+    pub fn collect_garbage(&self) {
+        self.shared.store().collect_garbage();
+    }
+
+    /// All statements that clients sent, in order.
+    pub fn statements(&self) -> Vec<String> {
+        lock(&self.shared.statements).clone()
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        lock(&self.shared.sessions).len()
+    }
+
+    /// How many changefeeds run.
+    pub fn feeds(&self) -> usize {
+        self.shared.feeds.load(Ordering::SeqCst)
+    }
+
+    /// How many cancel requests came that named a session.
+    pub fn cancels(&self) -> usize {
+        self.shared.cancels.load(Ordering::SeqCst)
+    }
+
+    /// Cuts all connections without a word.
+    pub fn cut(&self) {
+        for session in lock(&self.shared.sessions).values() {
+            session.cut.notify_one();
+        }
+    }
+
+    /// Tells all clients that it is shutting down, and closes their connections.
+    pub fn drain(&self) {
+        self.shared.drained.send_modify(|count| *count += 1);
+    }
+
+    /// Listens no more, and cuts all connections. The rows stay.
+    pub fn stop(&self) {
+        if let Some(task) = lock(&self.listening).take() {
+            task.abort();
+        }
+        self.cut();
+    }
+
+    /// Listens again, where it did before.
+    ///
+    /// # Errors
+    /// If somebody else does by now.
+    pub fn resume(&self) -> io::Result<()> {
+        let Some(runtime) = &self.runtime else { return Ok(()) };
+        let socket = std::net::TcpListener::bind(self.address)?;
+        socket.set_nonblocking(true)?;
+        let _context = runtime.enter();
+        let listener = TcpListener::from_std(socket)?;
+        let task = runtime.spawn(accept(listener, Arc::clone(&self.shared)));
+        *lock(&self.listening) = Some(task);
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
+        lock(&self.store)
+    }
+
+    pub(crate) fn faults(&self) -> Faults {
+        lock(&self.faults).clone()
+    }
+
+    /// A number that no other feed has.
+    pub(crate) fn count_feed(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Wakes the feeds, once something was committed.
+    fn announce(&self) {
+        let length = self.store().log_length();
+        self.grown.send_if_modified(|known| std::mem::replace(known, length) != length);
+    }
+
+    fn note(&self, sql: &str) {
+        lock(&self.statements).push(sql.to_owned());
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    while let Ok((socket, _)) = listener.accept().await {
+        tokio::spawn(serve(socket, Arc::clone(&shared)));
+    }
+}
+
+async fn serve(socket: TcpStream, shared: Arc<Shared>) {
+    let _ = socket.set_nodelay(true);
+    // A client that goes away is nothing to tell of.
+    let _ = Session::serve(socket, shared).await;
+}
+
+fn acceptor(certificate: &Certificate) -> io::Result<TlsAcceptor> {
+    let pem = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: rustls::pki_types::pem::Error| io::Error::other(format!("{path}: {error}"))
+    };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&certificate.chain)
+        .map_err(pem(&certificate.chain))?
+        .collect();
+    let chain = chain.map_err(pem(&certificate.chain))?;
+    let key = PrivateKeyDer::from_pem_file(&certificate.key).map_err(pem(&certificate.key))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(io::Error::other)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
