@@ -50,6 +50,18 @@ pub fn failure(doing: impl Into<String>, error: sqlx::Error) -> Error {
     }
 }
 
+/// Whether the database says that a table is not there, or the schema that it would be in.
+pub fn is_missing_table(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
+        return error.code() == "42P01";
+    }
+    if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+        return error.number() == 1146;
+    }
+    error.message().starts_with("no such table")
+}
+
 const TLS_HELP: &str = "`tls.ca` names the authority that signed the server's certificate, and the \
                         host must be as the certificate has it; without `tls` nothing is checked";
 

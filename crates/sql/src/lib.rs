@@ -6,6 +6,7 @@
 //! What the driver answers goes through [`failure`], which also keeps the values of rows out of the
 //! message. Names of tables and columns are a user's, so they are written with a [`Dialect`].
 
+pub mod checkpoint;
 mod database_url;
 mod dialect;
 mod failure;
@@ -16,5 +17,5 @@ mod tls;
 
 pub use database_url::DatabaseUrl;
 pub use dialect::Dialect;
-pub use failure::failure;
+pub use failure::{failure, is_missing_table};
 pub use table_name::TableName;

@@ -1,1 +1,4 @@
-//! A Rowtide checkpoint store in MySQL and MariaDB.
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod table;

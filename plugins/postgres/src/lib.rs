@@ -1,1 +1,4 @@
-//! A Rowtide checkpoint store in PostgreSQL.
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod table;
