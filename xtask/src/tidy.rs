@@ -3,6 +3,7 @@
 mod code;
 mod dependencies;
 mod documents;
+mod features;
 mod plugins;
 
 use crate::{Result, workspace::Workspace};
@@ -22,6 +23,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result {
 /// One line a problem, with the place it is at.
 pub(crate) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
     let mut problems = dependencies::problems(&workspace.packages);
+    problems.extend(features::problems(&workspace.packages));
     problems.extend(code::problems(workspace)?);
     problems.extend(plugins::problems(workspace)?);
     problems.extend(documents::problems(workspace)?);

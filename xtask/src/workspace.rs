@@ -32,6 +32,7 @@ pub(crate) struct Dependency {
     pub(crate) name: String,
     /// `None` is a normal one; else `dev` or `build`.
     pub(crate) kind: Option<String>,
+    pub(crate) optional: bool,
 }
 
 #[derive(Deserialize)]

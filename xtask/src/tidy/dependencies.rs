@@ -96,7 +96,8 @@ mod tests {
         let others = ["crates/conformance", "crates/rowtide", "plugins/sqlite", "xtask"];
         let others = folders.iter().chain(&others).chain(&TEST_SUPPORT);
         let mut packages: Vec<_> = others.map(|at| package(at)).collect();
-        let dependency = Dependency { name: to.to_owned(), kind: kind.map(str::to_owned) };
+        let kind = kind.map(str::to_owned);
+        let dependency = Dependency { name: to.to_owned(), kind, optional: false };
         let package = packages.iter_mut().find(|package| package.folder == from).unwrap();
         package.dependencies.push(dependency);
         problems(&packages).len()
