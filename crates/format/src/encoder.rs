@@ -81,6 +81,11 @@ impl Encoder {
         self.encode(changes, &mut Lines(out));
     }
 
+    /// Whether all changes of a call are in one message, which then bears the index of the first.
+    pub fn is_joining(&self) -> bool {
+        matches!(&self.form, Form::SqliteCdc(sqlite_cdc) if sqlite_cdc.is_joining())
+    }
+
     /// The changes of the latest call that this format cannot write down. A sink must say so in its
     /// next flush, for which there is [`Refusals`](crate::Refusals).
     pub fn refused(&self) -> &[Refused] {

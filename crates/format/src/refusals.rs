@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use rowtide_core::{Error, Result};
 
 use crate::Encoder;
@@ -42,6 +44,11 @@ impl Refusals {
         self.refused.push(Refused { index, reason: reason.into() });
     }
 
+    /// As [`refuse`](Self::refuse), for all changes of a message that joins several.
+    pub fn refuse_all(&mut self, indexes: Range<usize>, reason: &str) {
+        indexes.for_each(|index| self.refuse(index, reason));
+    }
+
     /// Ends the span, of which everything that was not refused is durable.
     ///
     /// # Errors
@@ -73,9 +80,10 @@ mod tests {
         refusals.refuse(5, "too large");
         refusals.refuse(2, "no topic");
         refusals.refuse(5, "unroutable");
+        refusals.refuse_all(5..7, "unroutable");
         let error = refusals.flushed().unwrap_err();
-        assert_eq!(error.kind(), &ErrorKind::Rejected { indexes: vec![2, 5] });
-        assert_eq!(error.message(), "no topic (and 1 more)");
+        assert_eq!(error.kind(), &ErrorKind::Rejected { indexes: vec![2, 5, 6] });
+        assert_eq!(error.message(), "no topic (and 2 more)");
         assert!(refusals.flushed().is_ok());
     }
 }

@@ -35,6 +35,10 @@ impl SqliteCdcEncoder {
         Self { batch: settings.batch, plans: Plans::new(Plan::new) }
     }
 
+    pub(crate) fn is_joining(&self) -> bool {
+        self.batch
+    }
+
     pub(crate) fn encode(&mut self, changes: &[Change], output: &mut impl Output) {
         let mut formed = changes
             .iter()
@@ -228,6 +232,8 @@ mod tests {
     #[test]
     fn a_batch_is_one_message_and_bears_its_first_index() {
         let mut encoder = Encoder::new(&Format::SqliteCdc(SqliteCdc { batch: true }), "p");
+        assert!(encoder.is_joining());
+        assert!(!Encoder::new(&Format::SqliteCdc(SqliteCdc::default()), "p").is_joining());
         let mut messages = Messages::new();
         encoder.messages(&changes(), &mut messages);
         let message = messages.iter().next().unwrap();

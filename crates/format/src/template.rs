@@ -73,6 +73,11 @@ impl Template {
         self.parts.contains(&Part::Topic)
     }
 
+    /// Whether the name is the same for all messages of a table.
+    pub fn is_of_table(&self) -> bool {
+        !self.parts.iter().any(|part| matches!(part, Part::Topic | Part::Column(_)))
+    }
+
     /// Appends the name for `message`, which is one of `change`.
     ///
     /// # Errors
@@ -254,5 +259,12 @@ mod tests {
         assert_eq!(fixed("a{{b").as_deref(), Some("a{b"));
         assert_eq!(fixed("").as_deref(), Some(""));
         assert_eq!(fixed("a.{table}"), None);
+    }
+
+    #[test]
+    fn a_template_without_topic_and_columns_is_of_a_table() {
+        let is_of_table = |text| Template::parse(text).unwrap().is_of_table();
+        assert!(is_of_table("a.{namespace}.{table}") && is_of_table("a"));
+        assert!(!is_of_table("{column.a}") && !is_of_table("a.{topic}"));
     }
 }
