@@ -1,1 +1,8 @@
-//! A Rowtide sink that produces to Kafka.
+#![doc = include_str!("../README.md")]
+
+mod aside;
+mod producer;
+mod settings;
+mod sink;
+mod topics;
+mod wire;
