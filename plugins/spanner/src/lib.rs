@@ -1,1 +1,8 @@
-//! A Rowtide source that reads Cloud Spanner change streams, and a checkpoint store.
+//! A Rowtide source that reads Cloud Spanner change streams.
+
+mod catalog;
+mod client;
+mod config;
+mod record;
+mod source;
+mod value;

@@ -1,0 +1,286 @@
+//! One partition of the change stream, from its place to its end.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    mem::take,
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use rowtide_core::{Change, Error, Event, Partition, PartitionId, Result};
+use tracing::{debug, warn};
+
+use super::{
+    Shared, changes,
+    place::Place,
+    query::{End, Message, Query},
+    token,
+};
+use crate::record::{ChildrenRecord, DataRecord, Record};
+
+/// How many bytes of changes an event has at most, but for one change.
+const EVENT_BYTES: usize = 256 * 1024;
+
+/// Asks for a partition again and again until it has told of its children, or has reached the end
+/// that the settings name. Only those two prove that it is over.
+pub(super) struct Reader {
+    pub(super) shared: Arc<Shared>,
+    pub(super) id: PartitionId,
+    /// Without one, the partitions are told that begin at the place.
+    pub(super) token: Option<String>,
+    /// Where the partition begins.
+    pub(super) origin: Timestamp,
+    pub(super) place: Place,
+    /// Where the next query begins, if that is before the place.
+    pub(super) earlier: Option<Timestamp>,
+    /// How often a query has begun earlier than the place in vain.
+    pub(super) retreats: u8,
+    /// The upstream's time when this reader was made.
+    opened: Option<Timestamp>,
+    is_caught_up: bool,
+    query: Option<Query>,
+    /// Whether the query has told anything new.
+    pub(super) has_told: bool,
+    has_children: bool,
+    /// Whether a query that ended has nothing new after the end of the settings.
+    is_confirming: bool,
+    /// Transactions of which more is to come.
+    unfinished: HashSet<String>,
+    batch: Batch,
+    events: VecDeque<Event>,
+    is_over: bool,
+}
+
+/// What the next event will have.
+#[derive(Default)]
+struct Batch {
+    changes: Vec<Change>,
+    bytes: usize,
+    has_moved: bool,
+}
+
+impl Reader {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        id: PartitionId,
+        place: Place,
+        origin: Timestamp,
+    ) -> Self {
+        Self {
+            token: token(&id).map(str::to_owned),
+            shared,
+            id,
+            origin,
+            place,
+            earlier: None,
+            retreats: 0,
+            opened: None,
+            is_caught_up: false,
+            query: None,
+            has_told: false,
+            has_children: false,
+            is_confirming: false,
+            unfinished: HashSet::new(),
+            batch: Batch::default(),
+            events: VecDeque::new(),
+            is_over: false,
+        }
+    }
+
+    /// The next event; `None` behind the last one.
+    pub(super) async fn next(&mut self) -> Result<Option<Event>> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Ok(Some(event));
+            }
+            if self.is_over {
+                return Ok(None);
+            }
+            match &mut self.query {
+                None => self.ask().await?,
+                Some(query) => {
+                    let message = query.next().await;
+                    self.take(message).await?;
+                }
+            }
+        }
+    }
+
+    async fn ask(&mut self) -> Result<()> {
+        if self.shared.end.is_some_and(|end| self.place.told_up_to() >= end) {
+            self.finish();
+            return Ok(());
+        }
+        if self.opened.is_none() {
+            self.opened = Some(self.shared.now().await?);
+        }
+        let from = self.earlier.unwrap_or(self.place.at());
+        self.has_told = false;
+        let statement = self.shared.statement(self.token.as_deref(), from);
+        self.query = Some(Query::start(&self.shared, statement));
+        Ok(())
+    }
+
+    /// Takes a message, and those that are there already, until an event is full.
+    async fn take(&mut self, first: Message) -> Result<()> {
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Record(Record::Data(record), _room) => self.tell(&record).await?,
+                Message::Record(Record::Heartbeat(at), _room) => self.tell_through(at),
+                Message::Record(Record::Children(record), _room) => self.tell_children(record)?,
+                Message::End(end) => {
+                    self.query = None;
+                    self.flush()?;
+                    return self.end(end).await;
+                }
+            }
+            if self.batch.bytes >= EVENT_BYTES {
+                break;
+            }
+            next = self.query.as_mut().and_then(Query::ready);
+        }
+        self.flush()
+    }
+
+    async fn tell(&mut self, record: &DataRecord) -> Result<()> {
+        if self.place.covers(record) {
+            return Ok(());
+        }
+        if record.committed_at > self.place.at() {
+            self.unfinished.clear();
+        }
+        if record.is_last_in_partition {
+            self.unfinished.remove(&record.transaction);
+        } else {
+            self.unfinished.insert(record.transaction.clone());
+        }
+        self.place.tell(record);
+        self.note_news();
+        self.batch.has_moved = true;
+        let settings = &self.shared.settings;
+        if !settings.tables.matches(&record.table) || !settings.delivers(record.operation) {
+            return Ok(());
+        }
+        let layout = self.shared.catalog.layout(record).await?;
+        let origin = changes::Origin { stream: &self.shared.path, token: self.id.as_str() };
+        let changes = changes::of_record(record, &layout, &origin)?;
+        self.batch.bytes += changes.iter().map(Change::bytes).sum::<usize>();
+        self.batch.changes.extend(changes);
+        Ok(())
+    }
+
+    fn tell_through(&mut self, at: Timestamp) {
+        if self.place.tell_through(at) {
+            self.unfinished.clear();
+            self.note_news();
+            self.batch.has_moved = true;
+        }
+    }
+
+    fn note_news(&mut self) {
+        self.has_told = true;
+        self.is_confirming = false;
+        self.earlier = None;
+        self.retreats = 0;
+    }
+
+    fn tell_children(&mut self, record: ChildrenRecord) -> Result<()> {
+        self.unfinished.clear();
+        self.flush()?;
+        self.has_told = true;
+        self.has_children = true;
+        if self.shared.end.is_some_and(|end| record.start > end) {
+            return Ok(());
+        }
+        let is_root = self.token.is_none();
+        // What the root does not want, its children do not want either.
+        let start = match is_root && self.place.told_up_to() >= record.start {
+            true => Place::through(self.place.at()),
+            false => Place::from(record.start),
+        };
+        let start = start.position()?;
+        let partition = |child: crate::record::Child| {
+            let mut partition = Partition::new(child.token);
+            let parents = if is_root { Vec::new() } else { child.parents };
+            partition.parents = parents.into_iter().map(PartitionId::new).collect();
+            if !partition.parents.contains(&self.id) {
+                partition.parents.push(self.id.clone());
+            }
+            partition.start = Some(start.clone());
+            partition
+        };
+        let partitions = record.children.into_iter().map(partition).collect();
+        self.events.push_back(Event::Children { partitions });
+        Ok(())
+    }
+
+    /// Makes an event of what has been told. No position stands inside of a transaction.
+    fn flush(&mut self) -> Result<()> {
+        let Batch { changes, has_moved, .. } = take(&mut self.batch);
+        let is_whole = self.unfinished.is_empty() && self.token.is_some();
+        let position = if is_whole { Some(self.place.position()?) } else { None };
+        let passes = !self.is_caught_up
+            && is_whole
+            && self.opened.is_some_and(|opened| self.place.told_up_to() >= opened);
+        if !changes.is_empty() || has_moved && is_whole && !passes {
+            self.events.push_back(Event::Changes { changes, position: position.clone() });
+        }
+        if let (true, Some(position)) = (passes, position) {
+            self.is_caught_up = true;
+            self.events.push_back(Event::Idle { position });
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) {
+        self.is_over = true;
+        self.events.push_back(Event::Finished);
+    }
+
+    async fn end(&mut self, end: End) -> Result<()> {
+        match end {
+            End::Clean => self.end_clean().await,
+            End::TurnOver => Ok(()),
+            End::Silent => {
+                warn!(partition = %self.id, "a query told nothing for too long; asking anew");
+                Ok(())
+            }
+            End::Failed(failure) => self.failed(failure).await,
+            End::Unreadable(error) => Err(error),
+        }
+    }
+
+    async fn end_clean(&mut self) -> Result<()> {
+        if self.has_children {
+            self.finish();
+            return Ok(());
+        }
+        if let Some(end) = self.shared.end
+            && self.has_reached(end).await?
+        {
+            if self.place.tell_through(end) && self.token.is_some() {
+                let position = Some(self.place.position()?);
+                self.events.push_back(Event::Changes { changes: Vec::new(), position });
+            }
+            self.finish();
+            return Ok(());
+        }
+        if self.has_told || self.is_confirming {
+            debug!(partition = %self.id, "a query ended before its partition; asking anew");
+            return Ok(());
+        }
+        let message = format!("partition `{}` ended without telling where it goes on", self.id);
+        Err(Error::transient(message))
+    }
+
+    /// Whether everything up to the end of the settings has been told. A query that ends is no proof,
+    /// since now and then one ends too early; two after that end with nothing new are.
+    async fn has_reached(&mut self, end: Timestamp) -> Result<bool> {
+        if self.place.told_up_to() >= end || self.is_confirming {
+            return Ok(true);
+        }
+        self.is_confirming = self.shared.now().await? > end;
+        Ok(false)
+    }
+}
