@@ -89,6 +89,13 @@ impl Suite {
         self
     }
 
+    /// Tells the suites of a plugin apart that is tested against several systems.
+    #[must_use]
+    pub fn against(mut self, system: &str) -> Self {
+        self.name = format!("{}::{system}", self.name);
+        self
+    }
+
     /// The names of the scenarios, in the order they are run.
     pub fn scenarios(&self) -> Vec<&'static str> {
         self.scenarios.iter().map(|scenario| scenario.name).collect()
