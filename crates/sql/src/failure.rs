@@ -75,7 +75,7 @@ pub(crate) fn refused<C>(
     match connected {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(failure(doing, error)),
-        Err(elapsed) => Err(Error::transient(doing).because(elapsed)),
+        Err(_) => Err(Error::transient(format!("{doing}: it does not answer"))),
     }
 }
 

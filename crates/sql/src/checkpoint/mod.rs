@@ -79,14 +79,10 @@ impl<T: Table> Store<T> {
     }
 
     async fn in_time<R>(&self, work: impl Future<Output = Result<R>>) -> Result<R> {
-        match tokio::time::timeout(self.timeout, work).await {
-            Ok(done) => done,
-            Err(_) => {
-                let seconds = self.timeout.as_secs_f64();
-                let message = format!("{} did not answer for {seconds} s", self.table.place());
-                Err(Error::transient(message))
-            }
-        }
+        let unanswered = |_| {
+            Error::transient(format!("failed to reach {}: it does not answer", self.table.place()))
+        };
+        tokio::time::timeout(self.timeout, work).await.map_err(unanswered)?
     }
 }
 
