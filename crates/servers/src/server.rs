@@ -126,7 +126,7 @@ impl Server {
     /// # Errors
     /// It does not run, or is not one's own.
     pub fn freeze(&self) -> Result {
-        self.own()?.serving()?.signal("STOP")
+        self.own()?.serving()?.signal_family("STOP")
     }
 
     /// Lets it go on after [`freeze`](Self::freeze), and returns once it answers.
@@ -135,7 +135,7 @@ impl Server {
     /// It does not run, does not answer, or is not one's own.
     pub fn thaw(&self) -> Result {
         let own = self.own()?;
-        own.serving()?.signal("CONT")?;
+        own.serving()?.signal_family("CONT")?;
         own.instance.await_answer()
     }
 

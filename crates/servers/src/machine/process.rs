@@ -56,6 +56,19 @@ impl Process {
         if self.condition() == Condition::Ended { Ok(()) } else { sent }
     }
 
+    /// Sends a signal to it and to the processes that it has started, as PostgreSQL does for each
+    /// connection.
+    pub(crate) fn signal_family(&self, name: &str) -> Result {
+        self.signal(name)?;
+        let path = format!("/proc/{0}/task/{0}/children", self.pid);
+        let children = fs::read_to_string(path).unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        for (_, child) in children.filter_map(look) {
+            child.signal(name)?;
+        }
+        Ok(())
+    }
+
     /// Waits for its end, and says whether that came within `limit`.
     pub(crate) fn ends_within(&self, limit: Duration) -> bool {
         let begin = Instant::now();
