@@ -54,19 +54,16 @@ fn copy(workspace: &Workspace, name: &str) -> Result {
     Ok(())
 }
 
-/// Adds the plugin to the manifests and to the runner's list.
+/// Adds the plugin to the manifests, `full` included, and to the runner's list. `default` is for
+/// plugins that need nothing outside, which is for the author to say.
 fn list(workspace: &Workspace, name: &str) -> Result {
     for (path, marks) in [
         ("Cargo.toml", &["rowtide-ticker = "] as &[&str]),
-        ("crates/rowtide/Cargo.toml", &["ticker = [", "rowtide-ticker = "]),
+        ("crates/rowtide/Cargo.toml", &["ticker = [", "\"ticker\",", "rowtide-ticker = "]),
         ("crates/rowtide/src/plugins.rs", &["\"ticker\" rowtide_ticker:", "(\"ticker\", cfg!"]),
     ] {
         let text = workspace.text(path)?.ok_or_else(|| format!("{path}: missing"))?;
-        let mut text =
-            marks.iter().try_fold(text, |text, mark| doubled(path, &text, mark, name))?;
-        if path == "crates/rowtide/Cargo.toml" {
-            text = in_full(&text, name).ok_or("crates/rowtide/Cargo.toml: no feature `full`")?;
-        }
+        let text = marks.iter().try_fold(text, |text, mark| doubled(path, &text, mark, name))?;
         fs::write(workspace.root.join(path), text)?;
     }
     Ok(())
@@ -78,14 +75,6 @@ fn doubled(path: &str, text: &str, mark: &str, name: &str) -> Result<String> {
     let line = text.lines().find(is_it);
     let line = line.ok_or_else(|| format!("{path}: no line begins with `{mark}`"))?;
     Ok(text.replacen(line, &format!("{line}\n{}", renamed(line, name)), 1))
-}
-
-/// A manifest whose feature `full` has the plugin. `default` is for plugins that need nothing
-/// outside, which is for the author to say.
-fn in_full(manifest: &str, name: &str) -> Option<String> {
-    let line = manifest.lines().find(|line| line.starts_with("full = ["))?;
-    let longer = format!("{}, \"{name}\"]", line.strip_suffix(']')?);
-    Some(manifest.replacen(line, &longer, 1))
 }
 
 fn renamed(text: &str, name: &str) -> String {

@@ -4,6 +4,8 @@ mod count;
 
 use std::{process::Command, time::Instant};
 
+use rowtide_servers::Kind;
+
 use crate::{Result, deny, docs, process, tidy, workspace::Workspace};
 use count::Count;
 
@@ -12,7 +14,7 @@ const FULL: [&str; 2] = ["--features", "rowtide/full"];
 type Step = (&'static str, fn(&Workspace) -> Result);
 
 /// Cheap steps first: what fails is to fail soon.
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     ("format", format),
     ("tidy", tidy::run),
     ("dependencies", deny::run),
@@ -20,6 +22,7 @@ const STEPS: [Step; 8] = [
     ("generated documents", docs::check),
     ("rustdoc", rustdoc),
     ("each feature alone", features),
+    ("servers", servers),
     ("tests", tests),
 ];
 
@@ -67,6 +70,19 @@ fn features(workspace: &Workspace) -> Result {
     Ok(())
 }
 
+/// Installs what tests start. Where that is not required, those that lack a server are ignored.
+fn servers(_workspace: &Workspace) -> Result {
+    match rowtide_servers::install(&Kind::ALL) {
+        Err(error) if rowtide_servers::is_strict() => return Err(error.into()),
+        Err(error) => println!("{error}"),
+        Ok(()) => {}
+    }
+    for reason in Kind::ALL.into_iter().filter_map(rowtide_servers::lack) {
+        println!("tests that need it are IGNORED: {reason}");
+    }
+    Ok(())
+}
+
 fn tests(workspace: &Workspace) -> Result {
     let mut count = Count::default();
     let mut test = quiet(workspace, &["test", "--workspace"]);
@@ -76,6 +92,10 @@ fn tests(workspace: &Workspace) -> Result {
         println!("{line}");
         count.take(line);
     })?;
+    if let Some(reason) = rowtide_servers::absence(&Kind::ALL) {
+        let excused = count.excuse();
+        println!("no test ran of {} files, {reason}", excused.len());
+    }
     count.judge()?;
     println!("{} tests passed, {} ignored", count.passed, count.ignored);
     Ok(())

@@ -50,13 +50,17 @@ pub fn install(kinds: &[Kind]) -> Result {
 }
 
 /// Why tests that need servers of these kinds are to be ignored; `None` if they must run: because
-/// the servers can be had, or because `CI` is set, where a missing server is a failure.
+/// the servers can be had, or because [a missing one is a failure](is_strict).
 pub fn absence(kinds: &[Kind]) -> Option<String> {
-    let is_strict = env::var_os("CI").is_some_and(|value| !value.is_empty());
-    if is_strict { None } else { kinds.iter().find_map(|kind| lack(*kind)) }
+    if is_strict() { None } else { kinds.iter().find_map(|kind| lack(*kind)) }
 }
 
-/// Why there can be no server of this kind here.
+/// Whether there is no excuse for a missing server, because `CI` is in the environment.
+pub fn is_strict() -> bool {
+    env::var_os("CI").is_some_and(|value| !value.is_empty())
+}
+
+/// Why there can be no server of this kind here; `None` if there can be.
 pub fn lack(kind: Kind) -> Option<String> {
     let (name, service) = (kind.name(), kind.service());
     let programs = missing(service);

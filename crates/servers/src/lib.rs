@@ -35,7 +35,7 @@ mod watchdog;
 
 pub use certificates::Certificates;
 pub use error::{Error, Result};
-pub use install::{absence, install, lack};
+pub use install::{absence, install, is_strict, lack};
 pub use kind::Kind;
 pub use server::Server;
 pub use set::{Set, State};
