@@ -1,0 +1,185 @@
+//! Transactions in an order that somebody's scheme does not bear.
+
+use sqlx::Executor;
+
+use crate::{
+    relays::{Plugin, Poller, Relay, Scheme},
+    world::{Outcome, World, run},
+};
+
+/// What a relay is put through. Messages with numbers are of one aggregate, in that order; `x` and
+/// `y` are of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interleaving {
+    LateCommitter,
+    LateCommitterBeforeClearing,
+    EarlyTransactionWritesLast,
+    LaterTransactionWritesFirst,
+    Savepoint,
+    PreparedTransaction,
+    RolledBackSavepoint,
+}
+
+impl Interleaving {
+    const ALL: [Interleaving; 7] = [
+        Interleaving::LateCommitter,
+        Interleaving::LateCommitterBeforeClearing,
+        Interleaving::EarlyTransactionWritesLast,
+        Interleaving::LaterTransactionWritesFirst,
+        Interleaving::Savepoint,
+        Interleaving::PreparedTransaction,
+        Interleaving::RolledBackSavepoint,
+    ];
+
+    /// The messages that are committed.
+    fn committed(self) -> &'static [&'static str] {
+        match self {
+            Interleaving::EarlyTransactionWritesLast
+            | Interleaving::LaterTransactionWritesFirst => &["1", "2"],
+            _ => &["x", "y"],
+        }
+    }
+}
+
+pub(crate) fn no_interleaving_skips_or_reorders() -> Outcome {
+    run(async {
+        let world = World::new(&["-c", "max_prepared_transactions=2"]).await?;
+        for done in ["delete", "keep"] {
+            for interleaving in Interleaving::ALL {
+                let found = put_through(&world, interleaving, done, None).await?;
+                judge(interleaving, &found).map_err(|why| format!("{done}: {why}"))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+pub(crate) fn each_wrong_scheme_is_caught() -> Outcome {
+    run(async {
+        let world = World::new(&["-c", "max_prepared_transactions=2"]).await?;
+        for scheme in Scheme::ALL {
+            let mut caught = Vec::new();
+            for interleaving in Interleaving::ALL {
+                let found = put_through(&world, interleaving, "delete", Some(scheme)).await?;
+                if judge(interleaving, &found).is_err() {
+                    caught.push(interleaving);
+                }
+            }
+            let meant = match scheme {
+                Scheme::SeqAfterLast => Interleaving::LateCommitter,
+                Scheme::BelowTheHorizon => Interleaving::EarlyTransactionWritesLast,
+                Scheme::BetweenHorizons => Interleaving::LaterTransactionWritesFirst,
+                Scheme::RangeDelete => Interleaving::LateCommitterBeforeClearing,
+                Scheme::RowXmin => Interleaving::Savepoint,
+            };
+            if !caught.contains(&meant) {
+                return Err(format!("{scheme:?} passes {meant:?}; caught by {caught:?}").into());
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Every message once, none that was rolled back, those of one aggregate in order.
+fn judge(interleaving: Interleaving, found: &[String]) -> Outcome {
+    let mut sorted = found.to_vec();
+    sorted.sort();
+    if sorted != interleaving.committed() {
+        return Err(format!("{interleaving:?}: {found:?} came").into());
+    }
+    if interleaving.committed()[0] == "1" && found != ["1", "2"] {
+        return Err(format!("{interleaving:?}: {found:?} came in the wrong order").into());
+    }
+    Ok(())
+}
+
+async fn put_through(
+    world: &World,
+    interleaving: Interleaving,
+    done: &str,
+    scheme: Option<Scheme>,
+) -> Outcome<Vec<String>> {
+    let mut connection = world.connect().await?;
+    // Whoever held the lock before is gone, and no transaction is left over.
+    let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                  WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    connection.fetch_all(others).await?;
+    connection.execute("TRUNCATE outbox").await?;
+    let mut relay: Box<dyn Relay> = match scheme {
+        None => Box::new(Plugin::open(world, done, None).await?),
+        Some(scheme) => Box::new(Poller::open(world, scheme).await?),
+    };
+    let mut found = relay.poll().await?;
+    found.extend(stages(world, interleaving, relay.as_mut()).await?);
+    relay.acknowledge().await?;
+    found.extend(relay.poll().await?);
+    Ok(found)
+}
+
+async fn stages(
+    world: &World,
+    interleaving: Interleaving,
+    relay: &mut dyn Relay,
+) -> Outcome<Vec<String>> {
+    let (mut one, mut two, mut three) =
+        (world.writer().await?, world.writer().await?, world.writer().await?);
+    let mut found = Vec::new();
+    match interleaving {
+        Interleaving::LateCommitter | Interleaving::LateCommitterBeforeClearing => {
+            one.insert("x").await?;
+            two.insert("y").await?;
+            two.commit().await?;
+            found.extend(relay.poll().await?);
+            one.commit().await?;
+            if interleaving == Interleaving::LateCommitterBeforeClearing {
+                relay.acknowledge().await?;
+            }
+        }
+        Interleaving::EarlyTransactionWritesLast => {
+            two.write_elsewhere().await?;
+            one.insert("1").await?;
+            one.commit().await?;
+            two.insert("2").await?;
+            two.commit().await?;
+        }
+        Interleaving::LaterTransactionWritesFirst => {
+            one.write_elsewhere().await?;
+            three.write_elsewhere().await?;
+            two.insert("1").await?;
+            two.commit().await?;
+            one.insert("2").await?;
+            one.commit().await?;
+            found.extend(relay.poll().await?);
+            three.roll_back().await?;
+        }
+        Interleaving::Savepoint => {
+            one.run("SAVEPOINT s").await?;
+            one.insert("x").await?;
+            two.insert("y").await?;
+            two.commit().await?;
+            found.extend(relay.poll().await?);
+            one.commit().await?;
+        }
+        Interleaving::PreparedTransaction => {
+            one.insert("x").await?;
+            one.run("PREPARE TRANSACTION 'p'").await?;
+            two.insert("y").await?;
+            two.commit().await?;
+            found.extend(relay.poll().await?);
+            world.connect().await?.execute("COMMIT PREPARED 'p'").await?;
+        }
+        Interleaving::RolledBackSavepoint => {
+            one.insert("x").await?;
+            one.run("SAVEPOINT s").await?;
+            one.insert("never").await?;
+            one.run("ROLLBACK TO s").await?;
+            two.insert("never").await?;
+            two.roll_back().await?;
+            one.insert("y").await?;
+            found.extend(relay.poll().await?);
+            one.commit().await?;
+        }
+    }
+    found.extend(relay.poll().await?);
+    Ok(found)
+}

@@ -1,0 +1,174 @@
+//! The plugin, and what looks as if it did the same.
+
+use futures_util::StreamExt;
+use rowtide_core::{
+    Event, EventStream, Operation, Partition, PartitionId, Position, Source, Value, async_trait,
+};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
+
+use crate::world::{Outcome, World, context};
+
+/// Reads what is there, and clears what was read.
+#[async_trait]
+pub(crate) trait Relay: Send {
+    /// The labels of the messages that are new, in order.
+    async fn poll(&mut self) -> Outcome<Vec<String>>;
+
+    /// Clears away what was read.
+    async fn acknowledge(&mut self) -> Outcome;
+}
+
+/// The plugin, through the registry.
+pub(crate) struct Plugin {
+    source: &'static dyn Source,
+    stream: EventStream<'static>,
+    connection: PgConnection,
+    pub(crate) position: Option<Position>,
+    marks: usize,
+}
+
+impl Plugin {
+    /// It lives as long as its server.
+    pub(crate) async fn open(world: &World, done: &str, from: Option<Position>) -> Outcome<Self> {
+        let source: &'static dyn Source = Box::leak(world.open(done, &context()).await?);
+        let stream = source.read(&Partition::whole(), from.clone());
+        Ok(Self { source, stream, connection: world.connect().await?, position: from, marks: 0 })
+    }
+
+    /// The next event's labels.
+    pub(crate) async fn advance(&mut self) -> Outcome<Vec<String>> {
+        match self.stream.next().await.ok_or("the stream has ended")?? {
+            Event::Changes { changes, position } => {
+                self.position = position.or(self.position.take());
+                let label = |change: &rowtide_core::Change| {
+                    assert_eq!(change.operation, Operation::Insert);
+                    let row = change.after.as_ref()?;
+                    let at = change.table.columns.iter().position(|it| &*it.name == "type")?;
+                    match &row[at] {
+                        Value::Text(text) => Some(text.to_string()),
+                        _ => None,
+                    }
+                };
+                Ok(changes.iter().filter_map(label).collect())
+            }
+            Event::Idle { position } => {
+                self.position = Some(position);
+                Ok(Vec::new())
+            }
+            other => Err(format!("{other:?}").into()),
+        }
+    }
+}
+
+#[async_trait]
+impl Relay for Plugin {
+    /// A mark that is committed now comes no earlier than all that was committed before.
+    async fn poll(&mut self) -> Outcome<Vec<String>> {
+        self.marks += 1;
+        let mark = format!("mark {}", self.marks);
+        sqlx::query("INSERT INTO outbox (aggregateid, type) VALUES ('mark', $1)")
+            .bind(&mark)
+            .execute(&mut self.connection)
+            .await?;
+        let mut labels = Vec::new();
+        while !labels.contains(&mark) {
+            labels.extend(self.advance().await?);
+        }
+        labels.retain(|label| !label.starts_with("mark"));
+        Ok(labels)
+    }
+
+    async fn acknowledge(&mut self) -> Outcome {
+        let Some(position) = self.position.clone() else { return Ok(()) };
+        Ok(self.source.acknowledge(&[(PartitionId::new("whole"), position)]).await?)
+    }
+}
+
+/// A scheme that others use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// `seq > last`.
+    SeqAfterLast,
+    /// All below the oldest open transaction, by transaction and number.
+    BelowTheHorizon,
+    /// Between two such horizons, by number.
+    BetweenHorizons,
+    /// Differences, and what was read is deleted as a range.
+    RangeDelete,
+    /// Differences, by the row's own `xmin`.
+    RowXmin,
+}
+
+impl Scheme {
+    pub(crate) const ALL: [Scheme; 5] = [
+        Scheme::SeqAfterLast,
+        Scheme::BelowTheHorizon,
+        Scheme::BetweenHorizons,
+        Scheme::RangeDelete,
+        Scheme::RowXmin,
+    ];
+}
+
+pub(crate) struct Poller {
+    scheme: Scheme,
+    connection: PgConnection,
+    last: i64,
+    snapshot: String,
+}
+
+impl Poller {
+    pub(crate) async fn open(world: &World, scheme: Scheme) -> Outcome<Self> {
+        let mut connection = world.connect().await?;
+        let row = connection.fetch_one("SELECT pg_current_snapshot()::text").await?;
+        Ok(Self { scheme, connection, last: 0, snapshot: row.try_get(0)? })
+    }
+
+    fn query(&self, now: &str) -> String {
+        let Self { last, snapshot, .. } = self;
+        let difference = |xid: &str| {
+            format!(
+                "({xid} >= pg_snapshot_xmax('{snapshot}') OR \
+                 {xid} = ANY(ARRAY(SELECT pg_snapshot_xip('{snapshot}')))) ORDER BY seq"
+            )
+        };
+        let before = |snapshot: &str| format!("pg_snapshot_xmin('{snapshot}')");
+        let condition = match self.scheme {
+            Scheme::SeqAfterLast => format!("seq > {last} ORDER BY seq"),
+            Scheme::BelowTheHorizon => {
+                format!("xid >= {} AND xid < {} ORDER BY xid, seq", before(snapshot), before(now))
+            }
+            Scheme::BetweenHorizons => {
+                format!("xid >= {} AND xid < {} ORDER BY seq", before(snapshot), before(now))
+            }
+            Scheme::RangeDelete => difference("xid"),
+            Scheme::RowXmin => difference("xmin::text::xid8"),
+        };
+        format!("SELECT type, seq FROM outbox WHERE {condition}")
+    }
+}
+
+#[async_trait]
+impl Relay for Poller {
+    async fn poll(&mut self) -> Outcome<Vec<String>> {
+        self.connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+        let row = self.connection.fetch_one("SELECT pg_current_snapshot()::text").await?;
+        let now: String = row.try_get(0)?;
+        let rows = self.connection.fetch_all(AssertSqlSafe(self.query(&now))).await?;
+        self.connection.execute("COMMIT").await?;
+        self.snapshot = now;
+        let mut labels = Vec::new();
+        for row in rows {
+            labels.push(row.try_get(0)?);
+            self.last = self.last.max(row.try_get(1)?);
+        }
+        Ok(labels)
+    }
+
+    async fn acknowledge(&mut self) -> Outcome {
+        if self.scheme == Scheme::RangeDelete {
+            let delete = format!("DELETE FROM outbox WHERE seq <= {}", self.last);
+            self.connection.execute(AssertSqlSafe(delete)).await?;
+        }
+        Ok(())
+    }
+}
