@@ -80,9 +80,10 @@ impl Instance {
                 continue;
             }
             ended += 1;
+            let children = process.children();
             process.signal(signal)?;
-            // One that is frozen hears nothing else.
-            process.signal("CONT")?;
+            // One that is frozen hears nothing else, nor do its children of its end.
+            children.iter().chain([process]).try_for_each(|frozen| frozen.signal("CONT"))?;
             if !process.ends_within(STOP_LIMIT) {
                 eprintln!("{}: process {} is killed", self.service.name(), process.pid);
                 process.signal("KILL")?;

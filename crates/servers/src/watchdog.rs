@@ -11,11 +11,14 @@ use crate::{
     machine::{place::detached, process::Process},
 };
 
-/// Reads on each line the groups of processes there are, and ends the last ones that it heard of
-/// when its input ends, as it does with the process that writes it, whatever ends that.
+/// Reads on each line the processes there are, and ends the last ones that it heard of, with their
+/// groups and children, when its input ends, as it does with the process that writes it, whatever
+/// ends that.
 const SCRIPT: &str = r#"
-while read -r line; do groups=$line; done
-[ -z "$groups" ] || kill -s KILL -- $groups
+while read -r line; do processes=$line; done
+for process in $processes; do
+    kill -s KILL -- "-$process" "$process" $(cat "/proc/$process/task/$process/children")
+done
 rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
 "#;
 
@@ -34,11 +37,11 @@ impl Watchdog {
         Ok(Self { child: command.spawn()? })
     }
 
-    /// These are the processes to end, each with its group, and no others.
+    /// These are the processes to end, and no others.
     pub(crate) fn tell(&mut self, processes: &[Process]) -> Result {
         let Some(input) = &mut self.child.stdin else { return Ok(()) };
-        let groups: Vec<_> = processes.iter().map(|process| format!("-{}", process.pid)).collect();
-        Ok(writeln!(input, "{}", groups.join(" "))?)
+        let pids: Vec<_> = processes.iter().map(|process| process.pid.to_string()).collect();
+        Ok(writeln!(input, "{}", pids.join(" "))?)
     }
 }
 

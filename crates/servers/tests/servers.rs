@@ -75,6 +75,8 @@ fn check(kind: Kind) {
     await_state(pid, |state| state == Some('T'));
     server.thaw().unwrap();
     assert_eq!(server.pid().unwrap(), pid);
+    // Nothing of it is left behind frozen.
+    server.freeze().unwrap();
     server.kill().unwrap();
     assert!(server.pid().is_err());
     assert!(!answers(port));
@@ -101,11 +103,15 @@ fn what_a_killed_test_started_ends() {
         text.push(char::from(byte[0]));
     }
     let pid: u32 = text.trim().parse().unwrap();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     let folder = folder_of(pid);
     assert!(folder.exists());
     test.kill().unwrap();
     test.wait().unwrap();
-    await_state(pid, |state| state.is_none());
+    assert!(!children.is_empty());
+    for process in children.split_whitespace().map(|child| child.parse().unwrap()).chain([pid]) {
+        await_state(process, |state| state.is_none());
+    }
     let begin = Instant::now();
     while folder.exists() {
         assert!(begin.elapsed() < PATIENCE, "{} is still there", folder.display());
@@ -116,6 +122,7 @@ fn what_a_killed_test_started_ends() {
 /// Starts a server, says which process serves, and waits to be killed.
 fn hold() -> ExitCode {
     let server = Server::start_with(Kind::Postgres, &[]).unwrap();
+    server.freeze().unwrap();
     println!("{}", server.pid().unwrap());
     thread::sleep(PATIENCE);
     ExitCode::FAILURE

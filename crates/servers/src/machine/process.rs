@@ -60,13 +60,15 @@ impl Process {
     /// connection.
     pub(crate) fn signal_family(&self, name: &str) -> Result {
         self.signal(name)?;
+        self.children().iter().try_for_each(|child| child.signal(name))
+    }
+
+    /// The processes that it has started.
+    pub(crate) fn children(&self) -> Vec<Self> {
         let path = format!("/proc/{0}/task/{0}/children", self.pid);
         let children = fs::read_to_string(path).unwrap_or_default();
         let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
-        for (_, child) in children.filter_map(look) {
-            child.signal(name)?;
-        }
-        Ok(())
+        children.filter_map(Self::of).collect()
     }
 
     /// Waits for its end, and says whether that came within `limit`.
