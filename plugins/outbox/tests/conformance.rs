@@ -4,15 +4,19 @@ mod harness;
 
 use std::process::ExitCode;
 
-use harness::postgres;
+use harness::{mysql, postgres};
 use rowtide_conformance::Suite;
 use rowtide_outbox as _;
 use rowtide_servers::{Kind, absence};
 
 fn main() -> ExitCode {
     let postgres = absence(&[Kind::Postgres]);
+    let mysql = absence(&[Kind::MariaDb]);
     let suites = postgres::Done::ALL.map(|done| {
         Suite::source(postgres::Postgres(done)).against(done.system()).unavailable(postgres.clone())
     });
-    rowtide_conformance::main(suites.into())
+    let of_mysql = mysql::Done::ALL.map(|done| {
+        Suite::source(mysql::MySql(done)).against(done.system()).unavailable(mysql.clone())
+    });
+    rowtide_conformance::main(suites.into_iter().chain(of_mysql).collect())
 }

@@ -1,37 +1,188 @@
-use std::sync::Arc;
+//! MySQL and MariaDB.
+//!
+//! A number is given at the insert and seen at the commit, so no cursor is safe: a pass looks at all
+//! rows that are not done, in the order of their numbers, from one snapshot. Reading on behind the
+//! last number in another snapshot would deliver a message before the one that its transaction
+//! waited for.
 
-use rowtide_core::{
-    Context, Error, Result,
-    plugin::{InstallOptions, UninstallOptions},
+mod catalog;
+mod lock;
+mod reader;
+mod setup;
+mod snapshot;
+mod statements;
+mod values;
+mod writers;
+
+use std::{sync::Arc, time::Duration};
+
+use rowtide_core::{Context, Error, Result, async_trait};
+use rowtide_sql::{DatabaseUrl, Dialect, TableName, failure, mysql};
+use sqlx::{AssertSqlSafe, Executor, MySqlConnection, mysql::MySqlConnectOptions};
+use tokio::sync::Mutex;
+
+pub(super) use self::setup::{install, uninstall};
+use self::{
+    catalog::Found, lock::Lock, reader::MySqlReader, setup::Plan, snapshot::Snapshot,
+    statements::Statements, writers::Writers,
 };
-use rowtide_sql::DatabaseUrl;
+use crate::{
+    config::{Done, OutboxConfig},
+    database::{Database, Reader},
+    keys::Keys,
+    layout::Messages,
+    source::position::Cursor,
+};
 
-use crate::{config::OutboxConfig, database::Database, layout::Messages};
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
-pub(crate) async fn open(
-    _config: &OutboxConfig,
+/// A delete locks what it looks at. Here that is the rows that it deletes, and not the gaps between
+/// them, which would keep everybody from inserting.
+const SETTLING: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+
+/// An outbox in MySQL, with its lock.
+pub(super) struct MySqlOutbox {
+    options: MySqlConnectOptions,
+    config: OutboxConfig,
+    table: TableName,
+    identity: String,
+    statements: Statements,
+    lock: Lock,
+    settling: Mutex<Option<MySqlConnection>>,
+    writers: Writers,
+}
+
+pub(super) async fn open(
+    config: &OutboxConfig,
     url: &DatabaseUrl,
-    _context: &Context,
+    context: &Context,
 ) -> Result<(Arc<dyn Database>, Messages)> {
-    Err(not_built(url))
+    if config.done == Done::Keep {
+        let message = "MySQL cannot tell which messages are new, unless those delivered are marked";
+        return Err(Error::config(message).key("done").help("set it to \"delete\" or \"mark\""));
+    }
+    let options = mysql::options(url, config.tls.as_ref())?;
+    let table = config.table()?;
+    let mut connection = mysql::connect(&options, CONNECT_WITHIN).await?;
+    // A standby checks the table before it waits too, so that it tells of it at once.
+    look(config, &table, &mut connection).await?;
+    let name = lock_name(&mut connection, &table).await?;
+    let lock = Lock::acquire(&options, name, context).await?;
+    let (found, messages) = look(config, &table, &mut connection).await?;
+    let outbox = MySqlOutbox {
+        identity: found.identity(&mut connection).await?,
+        statements: Statements::new(config, &table, &found, &messages),
+        settling: Mutex::new(None),
+        writers: Writers::default(),
+        config: config.clone(),
+        options,
+        table,
+        lock,
+    };
+    Ok((Arc::new(outbox), messages))
 }
 
-pub(crate) async fn install(
-    _config: &OutboxConfig,
-    url: &DatabaseUrl,
-    _options: InstallOptions,
-) -> Result<Vec<String>> {
-    Err(not_built(url))
+/// The table and its messages, if the table is what it must be.
+async fn look(
+    config: &OutboxConfig,
+    table: &TableName,
+    connection: &mut MySqlConnection,
+) -> Result<(Found, Messages)> {
+    let Some(found) = Found::look(connection, table).await? else {
+        let message = format!("there is no outbox `{table}`");
+        return Err(Error::config(message).key("table").help("run `rowtide setup`"));
+    };
+    let messages = Messages::new(config, &found.described())?;
+    Plan::new(config, Some(&found))?.check(table)?;
+    Ok((found, messages))
 }
 
-pub(crate) async fn uninstall(
-    _config: &OutboxConfig,
-    url: &DatabaseUrl,
-    _options: UninstallOptions,
-) -> Result<Vec<String>> {
-    Err(not_built(url))
+/// At most 64 characters, and the same whichever way the table is named.
+async fn lock_name(connection: &mut MySqlConnection, table: &TableName) -> Result<String> {
+    const NAME: &str =
+        "SELECT concat('rowtide-outbox-', md5(concat_ws('.', coalesce(?, database()), ?)))";
+    let query = sqlx::query_scalar(NAME).bind(table.schema()).bind(table.name());
+    let doing = |error| failure(format!("failed to name the lock of the outbox `{table}`"), error);
+    query.persistent(false).fetch_one(connection).await.map_err(doing)
 }
 
-fn not_built(url: &DatabaseUrl) -> Error {
-    Error::config(format!("outboxes in {} are not built yet", url.dialect())).key("database")
+#[async_trait]
+impl Database for MySqlOutbox {
+    fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    async fn reader(&self, _cursor: Option<Cursor>) -> Result<Box<dyn Reader>> {
+        let connection = mysql::connect(&self.options, CONNECT_WITHIN).await?;
+        let snapshot = Snapshot::new(connection, &self.table).await?;
+        Ok(Box::new(MySqlReader::new(snapshot, self.statements.clone(), &self.config)))
+    }
+
+    async fn settle(&self, keys: &Keys) -> Result<()> {
+        self.lock.check()?;
+        let doing = |error| failure(format!("failed to settle rows of `{}`", self.table), error);
+        let mut settling = self.settling.lock().await;
+        let mut connection = self.connection(settling.take(), SETTLING).await?;
+        for statement in self.statements.settle(keys) {
+            // Nothing is deleted any more once another relay may run.
+            self.lock.check()?;
+            connection.execute(AssertSqlSafe(statement)).await.map_err(doing)?;
+        }
+        *settling = Some(connection);
+        Ok(())
+    }
+
+    async fn clean(&self, marked_for: Duration) -> Result<u64> {
+        self.lock.check()?;
+        let doing = |error| failure(format!("failed to clean `{}`", self.table), error);
+        let mut settling = self.settling.lock().await;
+        let mut connection = self.connection(settling.take(), SETTLING).await?;
+        let select = self.statements.marked(marked_for);
+        let rows = connection.fetch_all(AssertSqlSafe(select)).await.map_err(doing)?;
+        let mut keys = Keys::default();
+        for row in &rows {
+            keys.insert(&self.statements.key(row).map_err(doing)?);
+        }
+        for statement in self.statements.delete(&keys) {
+            connection.execute(AssertSqlSafe(statement)).await.map_err(doing)?;
+        }
+        *settling = Some(connection);
+        Ok(u64::try_from(rows.len()).unwrap_or(u64::MAX))
+    }
+
+    async fn oldest_writer(&self) -> Result<Option<Duration>> {
+        let mut known = self.writers.lock().await;
+        let mut connection = self.connection(known.connection.take(), SETTLING).await?;
+        let oldest = known.look(&mut connection, &self.statements).await.map_err(|error| {
+            failure(format!("failed to look for open writers of `{}`", self.table), error)
+        })?;
+        known.connection = Some(connection);
+        Ok(oldest)
+    }
+
+    async fn lock_lost(&self) -> Error {
+        self.lock.lost().await
+    }
+}
+
+impl MySqlOutbox {
+    /// The connection of last time, or a new one.
+    async fn connection(
+        &self,
+        last: Option<MySqlConnection>,
+        session: &'static str,
+    ) -> Result<MySqlConnection> {
+        if let Some(connection) = last {
+            return Ok(connection);
+        }
+        let mut connection = mysql::connect(&self.options, CONNECT_WITHIN).await?;
+        let doing = |error| failure("failed to prepare a session", error);
+        connection.execute(session).await.map_err(doing)?;
+        Ok(connection)
+    }
+}
+
+/// What stands for a name in a statement.
+fn quote(name: &str) -> String {
+    Dialect::MySql.quote(name)
 }

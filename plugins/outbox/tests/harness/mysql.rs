@@ -45,7 +45,7 @@ impl Done {
 const TABLE: &str = "
 DROP TABLE IF EXISTS outbox;
 CREATE TABLE outbox (
-    id bigint PRIMARY KEY,
+    id bigint NOT NULL,
     aggregatetype text, aggregateid text, payload json,
     of_text longtext, of_char char(8), of_tinyint tinyint, of_int int, of_bigint bigint,
     of_unsigned bigint unsigned, of_float float, of_double double, of_decimal decimal(30,4),

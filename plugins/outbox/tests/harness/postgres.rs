@@ -5,7 +5,7 @@ use rowtide_core::{Change, Operation, Value};
 use rowtide_servers::{Kind, Server};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 
-use super::failed;
+use super::{Sample, failed, first_value, literal};
 
 /// An outbox in PostgreSQL.
 pub(crate) struct Postgres(pub(crate) Done);
@@ -142,7 +142,7 @@ impl Upstream for World {
         let mut transaction = connection.begin().await.map_err(failed)?;
         for write in writes {
             let Write::Insert { key, value } = write else { return Err(failed("not an insert")) };
-            let insert = match column(value) {
+            let insert = match literal(SAMPLES, value) {
                 None => format!("INSERT INTO outbox (id) VALUES ({key})"),
                 Some((name, literal)) => {
                     format!("INSERT INTO outbox (id, {name}) VALUES ({key}, {literal})")
@@ -178,15 +178,9 @@ impl Upstream for World {
 
     /// The value is in whichever column is not null.
     fn row(&self, change: &Change) -> Option<(i64, Value)> {
-        let row = change.after.as_ref()?;
-        let Value::Int(key) = row[0] else { return None };
-        let value = row.values()[1..].iter().find(|value| **value != Value::Null);
-        Some((key, value.cloned().unwrap_or(Value::Null)))
+        first_value(change)
     }
 }
-
-/// A column, a literal of it, and what should arrive.
-type Sample = (&'static str, &'static str, fn() -> Value);
 
 const SAMPLES: &[Sample] = &[
     ("of_text", "'plain'", || Value::from("plain")),
@@ -224,18 +218,3 @@ const SAMPLES: &[Sample] = &[
     }),
     ("of_timestamp", "'-infinity'", || Value::from("-infinity")),
 ];
-
-/// Where a value goes, and as what.
-fn column(value: &Value) -> Option<(&'static str, String)> {
-    if *value == Value::Null {
-        return None;
-    }
-    let same = |known: &Value| format!("{known:?}") == format!("{value:?}");
-    match SAMPLES.iter().find(|(_, _, known)| same(&known())) {
-        Some((column, literal, _)) => Some((column, (*literal).to_owned())),
-        None => match value {
-            Value::Text(text) => Some(("of_text", format!("'{}'", text.replace('\'', "''")))),
-            other => panic!("no column for {other:?}"),
-        },
-    }
-}
