@@ -1,8 +1,8 @@
 use std::{pin::pin, sync::Arc};
 
 use rowtide_core::{
-    Change, CheckpointUpdate, Error, ErrorKind, Event, Partition, PartitionId, Position, Result,
-    Shutdown, Sink, Source,
+    Change, CheckpointUpdate, Context, Error, ErrorKind, Event, Partition, PartitionId, Position,
+    Result, Shutdown, Sink, Source,
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -50,6 +50,8 @@ pub(crate) struct Control<'a> {
     pub(crate) reader_pauses: &'a mut Pauses,
     pub(crate) status: &'a Status,
     pub(crate) random: Random,
+    /// Of the opening of both ends.
+    pub(crate) context: Context,
 }
 
 /// Positions that were accepted and are not saved.
@@ -112,6 +114,7 @@ impl<'a> DeliveryLoop<'a> {
                     self.end().await?;
                     return Ok(Outcome::Stopped);
                 }
+                () = lock_lost(&self.control.context) => return Err(without_lock()),
                 message = self.inbox.receive() => self.accept(message).await?,
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
@@ -206,7 +209,8 @@ impl<'a> DeliveryLoop<'a> {
             return Ok(());
         }
         self.control.checkpoint.prove_again().await.map_err(never_rejected)?;
-        match self.sink.flush().await.map_err(|error| error.under("sink")) {
+        let flushed = unless_lock_lost(&self.control.context, self.sink.flush()).await;
+        match flushed.map_err(|error| error.under("sink")) {
             Err(error)
                 if error.is_transient() && mutant::active(Mutant::GoesOnAfterFailedFlush) => {}
             Err(error) => self.reject(error)?,
@@ -361,8 +365,8 @@ impl<'a> DeliveryLoop<'a> {
         if mutant::active(Mutant::DeliversLastFirst) {
             changes.reverse();
         }
-        let written = self.sink.write(&changes).await.map_err(|error| error.under("sink"));
-        written.map_err(never_rejected)?;
+        let written = unless_lock_lost(&self.control.context, self.sink.write(&changes)).await;
+        written.map_err(|error| never_rejected(error.under("sink")))?;
         self.control.status.accept_changes(partition, changes.len());
         let partition = partition.clone();
         self.span.push(Written { partition, changes, position, _room: room });
@@ -418,6 +422,30 @@ impl<'a> DeliveryLoop<'a> {
             }
         }
     }
+}
+
+/// What `future` comes to, which is given up once the lock of the source is lost: whoever has it now
+/// may be delivering what is newer, and a sink that is dropped delivers nothing more.
+async fn unless_lock_lost<T>(
+    context: &Context,
+    future: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::select! {
+        biased;
+        () = lock_lost(context) => Err(without_lock()),
+        outcome = future => outcome,
+    }
+}
+
+async fn lock_lost(context: &Context) {
+    if mutant::active(Mutant::ForgetsALostLock) {
+        return std::future::pending().await;
+    }
+    context.lock_lost().await;
+}
+
+fn without_lock() -> Error {
+    Error::transient("the source has lost its lock, and what was in flight is dropped")
 }
 
 /// What would wait for ever is said, and not waited for.

@@ -29,6 +29,7 @@ pub enum Mutant {
     FlushesUnderOldProof,
     ClaimsAnewOnRecovery,
     ForgetsTheWaitForALock,
+    ForgetsALostLock,
     ForgetsParentsEarly,
 }
 

@@ -39,6 +39,7 @@ pub(crate) struct Recovery {
 }
 
 struct Ends {
+    context: Context,
     source: Box<dyn Source>,
     sink: Box<dyn Sink>,
 }
@@ -127,6 +128,7 @@ impl Recovery {
             reader_pauses: &mut self.reader_pauses,
             status: &self.status,
             random: self.random.clone(),
+            context: ends.context,
         };
         let partitions = Partitions::new(states);
         let mut delivery = DeliveryLoop::new(control, ends.source, ends.sink, partitions);
@@ -151,7 +153,7 @@ impl Recovery {
             self.entry = Entry::Claim;
         }
         let sink = self.pipeline.sink.open(&context).await?;
-        Ok(Ends { source, sink })
+        Ok(Ends { context, source, sink })
     }
 
     /// Establishes the claim, and loads what is saved. A pipeline never seen begins here.

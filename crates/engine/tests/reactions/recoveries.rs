@@ -46,6 +46,29 @@ async fn a_wait_for_the_lock_counts_though_the_sink_did_not_open_then() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lost_lock_drops_what_is_in_flight_though_the_flush_hangs() {
+    for mutant in [None, Some(Mutant::ForgetsALostLock)] {
+        activate(mutant);
+        let script = whole(vec![changes(1, 2)]);
+        script.lines().flush_hangs = true;
+        script.lines().events.push_back(vec![changes(1, 2), idle(2)]);
+        let other = script.clone();
+        tokio::spawn(async move {
+            while other.count("flush") == 0 {
+                tokio::task::yield_now().await;
+            }
+            let mut lines = other.lines();
+            lines.flush_hangs = false;
+            lines.context.take().unwrap().note_lock_lost();
+        });
+        let outcome = script.run(Delivery::default(), seconds(10_000)).await.unwrap();
+        let is_noticed = outcome == Outcome::CaughtUp && script.count("open sink") == 2;
+        assert_eq!(is_noticed, mutant.is_none(), "{mutant:?}: {outcome:?} {:?}", script.calls());
+    }
+    activate(None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_pause_of_a_reader_outlives_a_recovery() {
     let mut lines = Lines { partitions: vec![Partition::new("a")], ..Lines::default() };
     lines.flushes = (0..4).map(|_| Err(Error::transient("gone"))).collect();

@@ -37,6 +37,8 @@ pub struct Lines {
     /// What each opening of the sink comes to.
     pub sink_openings: VecDeque<Result<()>>,
     pub waits_for_lock: bool,
+    /// That of the last opening of the source.
+    pub context: Option<Context>,
     /// Another process claims the pipeline while the source waits for its lock.
     pub is_taken_over_meanwhile: bool,
     /// Another process claims the pipeline when it is read.
@@ -147,6 +149,9 @@ macro_rules! opens {
             }
             async fn open(&self, context: &Context) -> Result<Box<$what>> {
                 self.call(concat!("open ", $name));
+                if $name == "source" {
+                    self.lines().context = Some(context.clone());
+                }
                 if $name == "source" && self.lines().waits_for_lock {
                     context.note_waited_for_lock();
                     let mut lines = self.lines();
