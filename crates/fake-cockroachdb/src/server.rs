@@ -126,7 +126,7 @@ impl Server {
     pub fn start(options: Options) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let tls = options.certificate.as_ref().map(acceptor).transpose()?;
-        let listener = runtime.block_on(TcpListener::bind(options.listen))?;
+        let listener = listen(&runtime, options.listen)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             store: Mutex::new(Store::new(&options.database)),
@@ -222,6 +222,10 @@ impl Server {
     pub fn stop(&self) {
         if let Some(task) = lock(&self.listening).take() {
             task.abort();
+            // The place is free once the task is gone, which the runtime does at once.
+            while !task.is_finished() {
+                std::thread::yield_now();
+            }
         }
         self.cut();
     }
@@ -232,10 +236,7 @@ impl Server {
     /// If somebody else does by now.
     pub fn resume(&self) -> io::Result<()> {
         let Some(runtime) = &self.runtime else { return Ok(()) };
-        let socket = std::net::TcpListener::bind(self.address)?;
-        socket.set_nonblocking(true)?;
-        let _context = runtime.enter();
-        let listener = TcpListener::from_std(socket)?;
+        let listener = listen(runtime, self.address)?;
         let task = runtime.spawn(accept(listener, Arc::clone(&self.shared)));
         *lock(&self.listening) = Some(task);
         Ok(())
@@ -273,6 +274,14 @@ impl Shared {
     fn note(&self, sql: &str) {
         lock(&self.statements).push(sql.to_owned());
     }
+}
+
+/// Whoever calls may be in a runtime of its own, where nothing may block on another.
+fn listen(runtime: &Runtime, address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = std::net::TcpListener::bind(address)?;
+    socket.set_nonblocking(true)?;
+    let _context = runtime.enter();
+    TcpListener::from_std(socket)
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {

@@ -1,1 +1,7 @@
-//! A Rowtide source that reads CockroachDB changefeeds.
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod connection;
+mod hlc;
+mod source;
+mod table;
