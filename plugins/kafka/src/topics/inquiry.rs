@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long the brokers may take to answer.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long brokers that make topics by themselves may take to make one.
 const MAKING_MAX: Duration = Duration::from_secs(5);
 const MAKING_LOOK: Duration = Duration::from_millis(50);
@@ -172,5 +172,8 @@ fn is_unreadable(code: RDKafkaErrorCode) -> bool {
             | RDKafkaErrorCode::UnsupportedFeature
             | RDKafkaErrorCode::UnsupportedVersion
             | RDKafkaErrorCode::NotImplemented
+            // Said also where no broker knows the question. If none answers at all, the next one
+            // fails.
+            | RDKafkaErrorCode::OperationTimedOut
     )
 }
