@@ -28,22 +28,35 @@ impl LockFile {
     /// `Fatal` if somebody holds it, naming them; `Transient` if there is no room for the file;
     /// `Fatal` for whatever else makes it impossible.
     pub fn acquire(path: &Path, owner: &Owner) -> Result<LockFile> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(|error| failure(path, error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(held(path, &mut file)),
-            Err(TryLockError::Error(error)) => return Err(failure(path, error)),
-        }
-        // The lock holds whether or not there is room for the name.
-        let _ = name_holder(&mut file, owner);
-        Ok(LockFile { file })
+        attempt(path, owner)?.map_err(|mut file| held(path, &mut file))
     }
+
+    /// As [`acquire`](Self::acquire), for who tries again later: `None` if somebody holds it.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire), but for a lock that is held.
+    pub fn try_acquire(path: &Path, owner: &Owner) -> Result<Option<LockFile>> {
+        Ok(attempt(path, owner)?.ok())
+    }
+}
+
+/// The lock, or the file that somebody else has locked.
+fn attempt(path: &Path, owner: &Owner) -> Result<Result<LockFile, File>> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(|error| failure(path, error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(Err(file)),
+        Err(TryLockError::Error(error)) => return Err(failure(path, error)),
+    }
+    // The lock holds whether or not there is room for the name.
+    let _ = name_holder(&mut file, owner);
+    Ok(Ok(LockFile { file }))
 }
 
 impl Drop for LockFile {
@@ -123,7 +136,9 @@ mod tests {
         let error = LockFile::acquire(&path, &owner).unwrap_err();
         assert_eq!(error.kind(), &ErrorKind::Fatal);
         assert!(error.message().contains(&owner.to_string()), "{error}");
+        assert!(LockFile::try_acquire(&path, &owner).unwrap().is_none());
         drop(lock);
+        assert!(LockFile::try_acquire(&path, &owner).unwrap().is_some());
         drop(LockFile::acquire(&path, &owner).unwrap());
     }
 

@@ -4,7 +4,7 @@ mod harness;
 
 use std::process::ExitCode;
 
-use harness::{mysql, postgres};
+use harness::{mysql, postgres, sqlite};
 use rowtide_conformance::Suite;
 use rowtide_outbox as _;
 use rowtide_servers::{Kind, absence};
@@ -18,5 +18,7 @@ fn main() -> ExitCode {
     let of_mysql = mysql::Done::ALL.map(|done| {
         Suite::source(mysql::MySql(done)).against(done.system()).unavailable(mysql.clone())
     });
-    rowtide_conformance::main(suites.into_iter().chain(of_mysql).collect())
+    let of_sqlite =
+        sqlite::Done::ALL.map(|done| Suite::source(sqlite::Sqlite(done)).against(done.system()));
+    rowtide_conformance::main(suites.into_iter().chain(of_mysql).chain(of_sqlite).collect())
 }

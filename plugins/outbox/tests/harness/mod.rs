@@ -2,6 +2,7 @@
 
 pub(crate) mod mysql;
 pub(crate) mod postgres;
+pub(crate) mod sqlite;
 
 use rowtide_core::{Change, Error, Value};
 
