@@ -15,6 +15,7 @@ const PIPELINE: &str = include_str!("pipeline.md");
 
 /// Writes what is not as it must be.
 pub(crate) fn write(workspace: &Workspace) -> Result {
+    build(workspace)?;
     for document in documents(workspace)? {
         let path = workspace.root.join(&document.path);
         if fs::read_to_string(&path).ok().as_deref() != Some(&document.text) {
@@ -32,6 +33,12 @@ pub(crate) fn write(workspace: &Workspace) -> Result {
 
 /// Fails if [`write()`] would change anything.
 pub(crate) fn check(workspace: &Workspace) -> Result {
+    build(workspace)?;
+    check_built(workspace)
+}
+
+/// The same, by the program that is there.
+pub(crate) fn check_built(workspace: &Workspace) -> Result {
     let mut stale = Vec::new();
     for document in documents(workspace)? {
         let found = workspace.text(&document.path)?.unwrap_or_default();
@@ -65,10 +72,13 @@ fn difference(found: &str, expected: &str) -> Option<String> {
     Some("the line breaks differ".to_owned())
 }
 
-fn documents(workspace: &Workspace) -> Result<Vec<Document>> {
+fn build(workspace: &Workspace) -> Result {
     let mut build = process::cargo(workspace);
     build.args(["build", "--quiet", "--package", "rowtide", "--features", "rowtide/full"]);
-    process::check(&mut build)?;
+    Ok(process::check(&mut build)?)
+}
+
+fn documents(workspace: &Workspace) -> Result<Vec<Document>> {
     let mut documents = vec![readme(workspace)?, example_plugin(workspace)?];
     documents.push(pipeline(workspace)?);
     for name in types(workspace)? {

@@ -2,7 +2,10 @@
 
 mod count;
 
-use std::{process::Command, time::Instant};
+use std::{
+    process::{Command, Stdio},
+    time::Instant,
+};
 
 use rowtide_servers::Kind;
 
@@ -14,14 +17,15 @@ const FULL: [&str; 2] = ["--features", "rowtide/full"];
 type Step = (&'static str, fn(&Workspace) -> Result);
 
 /// Cheap steps first: what fails is to fail soon.
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     ("format", format),
     ("tidy", tidy::run),
     ("dependencies", deny::run),
     ("clippy", clippy),
-    ("generated documents", docs::check),
     ("rustdoc", rustdoc),
     ("each feature alone", features),
+    ("build", build),
+    ("generated documents", docs::check_built),
     ("servers", servers),
     ("tests", tests),
 ];
@@ -68,6 +72,13 @@ fn features(workspace: &Workspace) -> Result {
         process::check(check.args(["--no-default-features", "--features", feature]))?;
     }
     Ok(())
+}
+
+/// Builds the tests, and with them the program that writes the documents: not once more with other
+/// features of what it depends on.
+fn build(workspace: &Workspace) -> Result {
+    let mut build = quiet(workspace, &["test", "--quiet", "--workspace", "--no-run"]);
+    Ok(process::check(build.args(FULL).stdout(Stdio::null()))?)
 }
 
 /// Installs what tests start. Where that is not required, those that lack a server are ignored.

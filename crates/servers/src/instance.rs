@@ -48,7 +48,16 @@ impl Instance {
         self.stop()?;
         self.place.choose_ports(self.service)?;
         self.place.prepare_once(self.service)?;
-        self.launch_within(if was_killed { LEFTOVER_LIMIT } else { Duration::ZERO })?;
+        let patience = if was_killed { LEFTOVER_LIMIT } else { Duration::ZERO };
+        let ports = self.place.ports.clone();
+        if let Err(error) = self.launch_within(patience) {
+            // Another server may have been given the same one in the same moment.
+            self.place.choose_ports(self.service)?;
+            if self.place.ports == ports {
+                return Err(error);
+            }
+            self.launch_within(patience)?;
+        }
         Ok(true)
     }
 

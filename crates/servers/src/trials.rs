@@ -14,14 +14,14 @@
 //! }
 //! ```
 
-use std::{fmt::Display, process::ExitCode};
+use std::{any::Any, fmt::Display, process::ExitCode};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::{Kind, absence};
+use crate::{Error, Kind, absence, is_strict};
 
 /// A test: its name and what it does.
-pub type Test = (&'static str, fn() -> Result<(), Failed>);
+pub type Test = (&'static str, fn() -> Result<Completion, Failed>);
 
 /// Runs the tests as a test binary does. Each is ignored, with the reason, where a server of
 /// `kinds` cannot be had; see [`absence`].
@@ -31,7 +31,7 @@ pub fn main(kinds: &[Kind], tests: Vec<Test>) -> ExitCode {
         let reason = reason.clone();
         Trial::ignorable_test(name, move || match reason {
             Some(reason) => Ok(Completion::ignored_with(reason)),
-            None => test().map(|()| Completion::Completed),
+            None => test(),
         })
     };
     let trials = tests.into_iter().map(trial).collect();
@@ -42,18 +42,24 @@ pub fn main(kinds: &[Kind], tests: Vec<Test>) -> ExitCode {
 pub trait Outcome {
     /// # Errors
     /// The test failed.
-    fn judge(self) -> Result<(), Failed>;
+    fn judge(self) -> Result<Completion, Failed>;
 }
 
 impl Outcome for () {
-    fn judge(self) -> Result<(), Failed> {
-        Ok(())
+    fn judge(self) -> Result<Completion, Failed> {
+        Ok(Completion::Completed)
     }
 }
 
-impl<E: Display> Outcome for Result<(), E> {
-    fn judge(self) -> Result<(), Failed> {
-        self.map_err(|error| error.to_string().into())
+/// [`Error::Missing`] itself, of a server that is not the test's own say, is no failure where
+/// there is an excuse for it.
+impl<E: Display + 'static> Outcome for Result<(), E> {
+    fn judge(self) -> Result<Completion, Failed> {
+        let Err(error) = self else { return Ok(Completion::Completed) };
+        match (&error as &dyn Any).downcast_ref() {
+            Some(Error::Missing(reason)) if !is_strict() => Ok(Completion::ignored_with(reason)),
+            _ => Err(error.to_string().into()),
+        }
     }
 }
 
