@@ -39,14 +39,15 @@ pub fn failure(doing: impl Into<String>, error: sqlx::Error) -> Error {
         }
         sqlx::Error::Tls(error) => Error::config(doing).key("tls").help(TLS_HELP).because(error),
         sqlx::Error::Configuration(error) => Error::config(doing).key("database").because(error),
-        // A connection that ends in the midst of a message is told as a protocol error.
-        sqlx::Error::Io(_)
-        | sqlx::Error::Protocol(_)
+        sqlx::Error::Io(error) => Error::transient(doing).because(error),
+        // A connection that ends in the midst of a message is told as a protocol error. The
+        // driver's messages end with those of their causes already.
+        error @ (sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed
-        | sqlx::Error::BeginFailed => Error::transient(doing).because(error),
-        other => Error::fatal(doing).because(other),
+        | sqlx::Error::BeginFailed) => Error::transient(doing).because(error.to_string()),
+        other => Error::fatal(doing).because(other.to_string()),
     }
 }
 
@@ -101,6 +102,14 @@ fn of_kind(kind: ErrorKind, message: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let refused = sqlx::Error::Io(io::Error::other("refused"));
+        assert_eq!(failure("failed", refused).to_string(), "failed: refused");
+        let undecoded = failure("failed", sqlx::Error::Decode("cut".into())).to_string();
+        assert_eq!(undecoded.matches("cut").count(), 1, "{undecoded}");
+    }
 
     #[test]
     fn what_the_driver_says_is_told_apart() {

@@ -178,7 +178,7 @@ fn failed<T: Table>(table: &T, error: sqlx::Error) -> Error {
     if let sqlx::Error::ColumnDecode { .. } = &error {
         let message =
             format!("a column of {} has another type than it was made with", table.place());
-        return Error::fatal(message).because(error);
+        return Error::fatal(message).because(error.to_string());
     }
     failure::failure(table.place(), error)
 }
