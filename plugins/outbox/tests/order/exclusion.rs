@@ -37,7 +37,8 @@ pub(crate) fn a_second_relay_waits_and_takes_over() -> Outcome {
 pub(crate) fn a_cut_lock_connection_stops_the_relay_before_another_takes_over() -> Outcome {
     run(async {
         let world = World::new(&[]).await?;
-        let first = world.open("delete", &context()).await?;
+        let losing = context();
+        let first = world.open("delete", &losing).await?;
         let mut stream = first.read(&Partition::whole(), None);
         let idle = stream.next().await.ok_or("no event")??;
         let rowtide_core::Event::Idle { position } = idle else { return Err("not idle".into()) };
@@ -58,7 +59,7 @@ pub(crate) fn a_cut_lock_connection_stops_the_relay_before_another_takes_over() 
                 }
             }
         };
-        let (taken, (error, noticed)) = tokio::join!(second, noticed);
+        let (taken, (error, noticed), ()) = tokio::join!(second, noticed, losing.lock_lost());
         drop(taken?);
         assert!(error.is_transient(), "{error}");
         let position = [(PartitionId::new("whole"), position)];

@@ -77,10 +77,13 @@ impl Statements {
     /// The plans must not depend on what the statistics say of a table that is now full and now
     /// empty.
     pub(super) fn moment(&self, span: Span<'_>) -> String {
-        let sorts = if self.is_in_order(span) { "off" } else { "on" };
+        // An index read in its order, or a bitmap of those rows alone: a plan for something else would
+        // go over all that is dead.
+        let (ordered, sorted) = if self.is_in_order(span) { ("on", "off") } else { ("off", "on") };
         let begin = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = off; \
-             SET LOCAL enable_sort = {sorts}; SET LOCAL enable_bitmapscan = {sorts}; \
+             SET LOCAL enable_indexscan = {ordered}; SET LOCAL enable_indexonlyscan = off; \
+             SET LOCAL enable_bitmapscan = {sorted}; SET LOCAL enable_sort = {sorted}; \
              SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0"
         );
         let is_any = match (span.seen, span.reading) {
