@@ -10,10 +10,11 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use futures_util::StreamExt;
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind,
     options::{
-        BasicAckOptions, BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions,
+        BasicAckOptions, BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions,
         QueueDeclareOptions,
     },
     types::{AMQPValue, FieldTable},
@@ -222,17 +223,27 @@ impl Queue {
     async fn try_messages(&self) -> Result<Vec<Found>> {
         let mut found = self.found.lock().await;
         let (connection, channel) = self.channel().await?;
-        let name = self.name.as_str();
-        while let Some(message) =
-            channel.basic_get(name.into(), BasicGetOptions::default()).await.map_err(failed)?
-        {
-            message.acker.ack(BasicAckOptions::default()).await.map_err(failed)?;
-            let delivery = message.delivery;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let (name, none) = (self.name.as_str(), FieldTable::default);
+        let declared = channel.queue_declare(name.into(), passive, none()).await.map_err(failed)?;
+        let options = BasicConsumeOptions::default();
+        let consumer = channel.basic_consume(name.into(), "".into(), options, none());
+        let count = usize::try_from(declared.message_count()).unwrap_or_default();
+        let mut deliveries = consumer.await.map_err(failed)?.take(count);
+        let multiple = BasicAckOptions { multiple: true };
+        let mut number = 0;
+        while let Some(delivery) = deliveries.next().await {
+            let delivery = delivery.map_err(failed)?;
             found.push(Found {
                 body: delivery.data,
                 routing_key: delivery.routing_key.to_string(),
                 properties: delivery.properties,
             });
+            number += 1;
+            // A quorum queue hands out no more than 2,000 ahead.
+            if number % 500 == 0 || number == count {
+                delivery.acker.ack(multiple).await.map_err(failed)?;
+            }
         }
         close(connection).await;
         Ok(found.clone())
