@@ -1,0 +1,109 @@
+use rowtide_core::{ColumnType, Operation, Value};
+use serde_json::json;
+
+use crate::cluster::{Read, after, open, read, server, until};
+
+#[tokio::test]
+async fn rows_of_a_backfill_are_told_as_such_and_never_taken_for_duplicates() {
+    let server = server("CREATE TABLE t (id INT8 PRIMARY KEY); INSERT INTO t VALUES (1), (2)");
+    let source = open(&server, json!({"tables": ["t"], "snapshot": "never"})).await.unwrap();
+    let partition = source.partitions().await.unwrap().remove(0);
+    let mut stream = source.read(&partition, None);
+    let mut found = Read::default();
+    server
+        .execute("INSERT INTO t VALUES (3); ALTER TABLE t ADD COLUMN d DECIMAL(5,2) DEFAULT 1.50")
+        .unwrap();
+    until(&partition.id, &mut stream, &mut found, |read| read.said().len() >= 4).await.unwrap();
+    let backfill: Vec<_> = found
+        .changes
+        .iter()
+        .filter(|change| {
+            change.metadata.as_ref().is_some_and(|said| said.get("backfill") == Some(&true.into()))
+        })
+        .collect();
+    assert_eq!(backfill.len(), 3);
+    for change in backfill {
+        assert_eq!(change.operation, Operation::Update);
+        assert_eq!(after(change, "d"), Some(Value::Decimal("1.50".into())));
+    }
+    assert_eq!(found.changes[0].operation, Operation::Insert);
+    assert_eq!(after(&found.changes[0], "d"), None, "a row of before has the column of after");
+}
+
+#[tokio::test]
+async fn a_renamed_column_comes_with_its_type() {
+    let server = server("CREATE TABLE t (id INT8 PRIMARY KEY, u UUID)");
+    let source = open(&server, json!({"tables": ["t"], "snapshot": "never"})).await.unwrap();
+    let partition = source.partitions().await.unwrap().remove(0);
+    let mut stream = source.read(&partition, None);
+    let mut found = Read::default();
+    let uuid = "'63616665-6630-3064-6465-616462656562'";
+    server
+        .execute(&format!("ALTER TABLE t RENAME COLUMN u TO v; INSERT INTO t VALUES (1, {uuid})"))
+        .unwrap();
+    until(&partition.id, &mut stream, &mut found, |read| !read.said().is_empty()).await.unwrap();
+    assert_eq!(after(&found.changes[0], "v"), Some(Value::Uuid(*b"cafef00ddeadbeeb")));
+    assert_eq!(found.changes[0].table.columns[1].column_type, ColumnType::Uuid);
+}
+
+#[tokio::test]
+async fn each_family_is_a_change_and_the_rest_of_the_row_is_unknown() {
+    let server = server(
+        "CREATE TABLE t (id INT8 PRIMARY KEY, a STRING, b STRING, FAMILY f1 (id, a), FAMILY f2 (b));
+         INSERT INTO t VALUES (1, 'x', 'y')",
+    );
+    let source = open(&server, json!({"tables": ["t"]})).await.unwrap();
+    let (_, found) = read(&*source, None, |read| read.idle > 0).await.unwrap();
+    let rows: Vec<_> = found.changes.iter().filter(|change| change.after.is_some()).collect();
+    assert_eq!(rows.len(), 2);
+    assert_eq!(after(rows[0], "a"), Some("x".into()));
+    assert_eq!(after(rows[0], "b"), Some(Value::Unknown));
+    // This family does not hold the key, which is told beside it.
+    assert_eq!(after(rows[1], "id"), Some(1.into()));
+    assert_eq!(after(rows[1], "b"), Some("y".into()));
+    assert_ne!(rows[0].id(), rows[1].id());
+}
+
+#[tokio::test]
+async fn without_the_row_before_an_upsert_is_an_update() {
+    let server = server("CREATE TABLE t (id INT8 PRIMARY KEY, s STRING)");
+    let settings = json!({"tables": ["t"], "snapshot": "never", "diff": false});
+    let source = open(&server, settings).await.unwrap();
+    let partition = source.partitions().await.unwrap().remove(0);
+    server.execute("INSERT INTO t VALUES (1, 'x'); DELETE FROM t WHERE id = 1").unwrap();
+    let mut stream = source.read(&partition, None);
+    let mut found = Read::default();
+    until(&partition.id, &mut stream, &mut found, |read| read.said().len() >= 2).await.unwrap();
+    assert_eq!(found.said(), [(Operation::Update, 1), (Operation::Delete, 1)]);
+    let before = found.changes[1].before.as_ref().unwrap();
+    assert_eq!(before.values(), [Value::Int(1), Value::Unknown]);
+}
+
+#[tokio::test]
+async fn a_query_decides_which_columns_and_rows_come() {
+    let server = server(
+        "CREATE TABLE t (id INT8 PRIMARY KEY, kind STRING, s STRING);
+         INSERT INTO t VALUES (1, 'a', 'x'), (2, 'b', 'y')",
+    );
+    let settings = json!({"query": "SELECT id, s FROM t WHERE kind = 'a'"});
+    let source = open(&server, settings).await.unwrap();
+    let (_, found) = read(&*source, None, |read| read.idle > 0).await.unwrap();
+    let rows: Vec<_> = found.changes.iter().filter(|change| change.after.is_some()).collect();
+    assert_eq!(rows.len(), 1);
+    let names: Vec<_> = rows[0].table.columns.iter().map(|column| &*column.name).collect();
+    assert_eq!(names, ["id", "s"]);
+}
+
+#[tokio::test]
+async fn a_truncated_table_ends_the_pipeline() {
+    let server = server("CREATE TABLE t (id INT8 PRIMARY KEY); INSERT INTO t VALUES (1)");
+    let source = open(&server, json!({"tables": ["t"]})).await.unwrap();
+    let partition = source.partitions().await.unwrap().remove(0);
+    let mut stream = source.read(&partition, None);
+    let mut found = Read::default();
+    until(&partition.id, &mut stream, &mut found, |read| read.idle > 0).await.unwrap();
+    server.execute("TRUNCATE t").unwrap();
+    let error = until(&partition.id, &mut stream, &mut found, |_| false).await.unwrap_err();
+    assert_eq!(error.kind(), &rowtide_core::ErrorKind::Fatal, "{error}");
+    assert!(error.to_string().contains("truncated"), "{error}");
+}
