@@ -41,15 +41,15 @@ pub(crate) fn a_lost_answer_is_found_out<D: Database>() -> Outcome {
         let world = World::<D>::new(Server::shared(D::KIND)?).await?;
         let proxy = Proxy::start(world.address(), 1).await?;
         let store = world.open_at(&world.by(proxy.address()), 1).await?;
-        let claim = store.claim(PIPELINE, &owner(1)).await?;
-        store.save(&claim, &update(1)).await?;
+        let direct = world.open().await?;
+        let claim = direct.claim(PIPELINE, &owner(1)).await?;
+        save_at_last(store.as_ref(), &claim, &update(1)).await?;
         proxy.inject(Direction::ToClient, Fault::Discard);
         let error = store.save(&claim, &update(2)).await.err().ok_or("it had no answer")?;
         if !error.is_transient() {
             return Err(error.into());
         }
         proxy.heal();
-        let direct = world.open().await?;
         if direct.load(PIPELINE).await? != states(2) {
             return Err("the answer alone was to be lost".into());
         }

@@ -35,8 +35,9 @@ pub(crate) fn a_frozen_server_is_given_up_and_gone_on_with<D: Database>() -> Out
         let server = Server::start_with(D::KIND, &[])?;
         let world = World::<D>::new(&server).await?;
         let store = world.open_at(&world.url, 1).await?;
-        let claim = store.claim(PIPELINE, &owner(1)).await?;
-        store.save(&claim, &update(1)).await?;
+        let patient = world.open().await?;
+        let claim = patient.claim(PIPELINE, &owner(1)).await?;
+        save_at_last(store.as_ref(), &claim, &update(1)).await?;
         server.freeze()?;
         for number in 2..4 {
             let error = store.save(&claim, &update(number)).await.err().ok_or("it was frozen")?;
@@ -46,7 +47,7 @@ pub(crate) fn a_frozen_server_is_given_up_and_gone_on_with<D: Database>() -> Out
         }
         server.thaw()?;
         save_at_last(store.as_ref(), &claim, &update(4)).await?;
-        let found = store.load(PIPELINE).await?;
+        let found = patient.load(PIPELINE).await?;
         if found == states(4) { Ok(()) } else { Err(format!("{found:?}").into()) }
     })
 }
