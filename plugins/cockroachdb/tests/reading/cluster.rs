@@ -20,8 +20,8 @@ pub(crate) fn server(sql: &str) -> Server {
 }
 
 pub(crate) fn server_with(options: Options, sql: &str) -> Server {
-    let server = Server::start(options).unwrap();
-    server.execute(sql).unwrap();
+    let server = Server::start(options).expect("a server");
+    server.execute(sql).expect("its tables");
     server
 }
 
@@ -32,7 +32,9 @@ pub(crate) async fn open(server: &Server, settings: Json) -> Result<Box<dyn Sour
 
 pub(crate) async fn open_at(url: &str, settings: Json) -> Result<Box<dyn Source>> {
     let mut all = json!({"database": url, "heartbeat_every": "20ms"});
-    all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+    if let (Json::Object(all), Json::Object(settings)) = (&mut all, settings) {
+        all.extend(settings);
+    }
     let factory = registry::source("cockroachdb", &Settings::from(all))?;
     factory.open(&Context::new("test", Shutdown::never())).await
 }
@@ -80,7 +82,7 @@ impl Read {
 }
 
 pub(crate) fn key(change: &Change) -> i64 {
-    match row_value(change, change.image().unwrap(), "id") {
+    match row_value(change, change.image().expect("a row"), "id") {
         Some(Value::Int(key)) => key,
         other => panic!("a key of {other:?}"),
     }

@@ -28,7 +28,7 @@ async fn read_all(
     let mut events = select_all(streams);
     while !enough(&found) {
         let (id, event) = events.next().await.expect("an event");
-        found.note(&id, event.unwrap());
+        found.note(&id, event.expect("no error"));
     }
     found
 }

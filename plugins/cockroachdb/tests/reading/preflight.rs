@@ -85,7 +85,7 @@ fn certificates(folder: &Path) -> Certificate {
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -days 3 -subj /CN=authority"));
     openssl(&format!("req {key} -keyout server.key -out server.csr -subj /CN=localhost"));
-    std::fs::write(folder.join("names"), "subjectAltName=DNS:localhost\n").unwrap();
+    std::fs::write(folder.join("names"), "subjectAltName=DNS:localhost\n").expect("a file");
     openssl(
         "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 3 -extfile names \
          -out server.pem",

@@ -1,0 +1,277 @@
+//! What must hold of what a pipeline delivered, whatever went wrong on its way.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rowtide_core::{Change, Operation, Row, Value};
+use rowtide_fake_cockroachdb::{Hlc, Server};
+
+/// Something that looks at every change and every position, and says what is wrong.
+pub(crate) trait Validator {
+    /// A change was delivered.
+    fn note_change(&mut self, change: &Version) -> Result<(), String>;
+    /// All up to `at` was promised to have been delivered.
+    fn note_resolved(&mut self, at: Hlc) -> Result<(), String>;
+    /// The pipeline was killed, and goes on at its last position.
+    fn note_restart(&mut self) {}
+}
+
+/// A change, as the validators look at it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Version {
+    pub(crate) table: String,
+    pub(crate) family: String,
+    pub(crate) key: i64,
+    pub(crate) updated: Hlc,
+    pub(crate) operation: Operation,
+    pub(crate) before: Option<BTreeMap<String, String>>,
+    pub(crate) after: Option<BTreeMap<String, String>>,
+}
+
+impl Version {
+    /// `None` for a mark.
+    pub(crate) fn of(change: &Change) -> Option<Self> {
+        let said = |name: &str| match change.metadata.as_ref()?.get(name)? {
+            Value::Text(text) => Some(text.to_string()),
+            _ => None,
+        };
+        let row = |row: &Option<Row>| row.as_ref().map(|row| columns(change, row));
+        let key = change.table.key().first().map(|&index| change.image().map(|row| &row[index]));
+        let Some(Some(Value::Int(key))) = key else { return None };
+        Some(Self {
+            table: change.table.name.to_string(),
+            family: said("family").unwrap_or_default(),
+            key: *key,
+            updated: said("updated")?.parse().ok()?,
+            operation: change.operation,
+            before: row(&change.before),
+            after: row(&change.after),
+        })
+    }
+}
+
+fn columns(change: &Change, row: &Row) -> BTreeMap<String, String> {
+    let pairs = change.table.columns.iter().zip(row.values());
+    let known = pairs.filter(|(_, value)| value.is_known());
+    known.map(|(column, value)| (column.name.to_string(), text(value))).collect()
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Int(number) => number.to_string(),
+        Value::Text(text) => text.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Versions of a key come in their order the first time, and the same each time.
+#[derive(Default)]
+pub(crate) struct Order {
+    seen: HashMap<(String, String, i64), BTreeMap<Hlc, Version>>,
+    resolved: Hlc,
+}
+
+impl Validator for Order {
+    fn note_change(&mut self, change: &Version) -> Result<(), String> {
+        let key = (change.table.clone(), change.family.clone(), change.key);
+        let seen = self.seen.entry(key).or_default();
+        if let Some(known) = seen.get(&change.updated) {
+            let is_same = known == change;
+            return is_same
+                .then_some(())
+                .ok_or_else(|| format!("{change:?} came before as {known:?}"));
+        }
+        if let Some((last, _)) = seen.last_key_value().filter(|(last, _)| **last > change.updated) {
+            return Err(format!("{change:?} is new, and came after the version of {last}"));
+        }
+        // A scan is of the time at which the position stands already.
+        if change.updated <= self.resolved && change.operation != Operation::Read {
+            return Err(format!("{change:?} is new, and {} was resolved", self.resolved));
+        }
+        seen.insert(change.updated, change.clone());
+        Ok(())
+    }
+
+    fn note_resolved(&mut self, at: Hlc) -> Result<(), String> {
+        if at < self.resolved {
+            return Err(format!("the position went from {} back to {at}", self.resolved));
+        }
+        self.resolved = at;
+        Ok(())
+    }
+}
+
+/// What is told again after a kill has no hole: between two of its versions nothing is left out.
+#[derive(Default)]
+pub(crate) struct Runs {
+    known: BTreeMap<(Hlc, String, String, i64), ()>,
+    run: BTreeMap<(Hlc, String, String, i64), ()>,
+    resolved: Hlc,
+}
+
+impl Validator for Runs {
+    fn note_change(&mut self, change: &Version) -> Result<(), String> {
+        if change.operation != Operation::Read {
+            let place = (change.updated, change.table.clone(), change.family.clone(), change.key);
+            self.known.insert(place.clone(), ());
+            self.run.insert(place, ());
+        }
+        Ok(())
+    }
+
+    fn note_resolved(&mut self, at: Hlc) -> Result<(), String> {
+        let covered = |place: &(Hlc, String, String, i64)| place.0 > self.resolved && place.0 <= at;
+        let missing =
+            self.known.keys().find(|place| covered(place) && !self.run.contains_key(place));
+        if let Some(missing) = missing {
+            return Err(format!("the run up to {at} leaves out {missing:?}"));
+        }
+        self.resolved = at;
+        self.known.retain(|place, ()| place.0 > at);
+        self.run.retain(|place, ()| place.0 > at);
+        Ok(())
+    }
+
+    fn note_restart(&mut self) {
+        self.run.clear();
+    }
+}
+
+/// `after` is the row as it was then, and `before` the row right before.
+pub(crate) struct BeforeAfter<'s> {
+    pub(crate) server: &'s Server,
+}
+
+impl Validator for BeforeAfter<'_> {
+    fn note_change(&mut self, change: &Version) -> Result<(), String> {
+        let then = row_at(self.server, &change.table, change.key, change.updated);
+        agree(change, "after", change.after.as_ref(), then.as_ref())?;
+        if change.operation == Operation::Read {
+            return Ok(());
+        }
+        let before = row_at(self.server, &change.table, change.key, previous(change.updated));
+        // A delete tells the key at least, as its row before.
+        agree(change, "before", change.before.as_ref(), before.as_ref())
+    }
+
+    fn note_resolved(&mut self, _: Hlc) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+type Columns = BTreeMap<String, String>;
+
+/// Whether a row is there or not in both, and has the same values in the columns of both.
+fn agree(
+    change: &Version,
+    what: &str,
+    told: Option<&Columns>,
+    there: Option<&Columns>,
+) -> Result<(), String> {
+    let is_same = match (told, there) {
+        (None, None) => true,
+        // In a family of its own a row may have been all null before, which is no row of it.
+        (None, Some(_)) => !change.family.is_empty() && what == "before",
+        (Some(_), None) => false,
+        (Some(told), Some(there)) => is_part(told, there),
+    };
+    is_same.then_some(()).ok_or_else(|| format!("{what} of {change:?} is not {there:?}"))
+}
+
+fn is_part(told: &Columns, there: &Columns) -> bool {
+    told.iter().all(|(name, value)| there.get(name).is_none_or(|own| own == value))
+}
+
+/// The table that a consumer has who applies what was delivered is the server's, at each time.
+pub(crate) struct Fingerprint<'s> {
+    server: &'s Server,
+    tables: Vec<String>,
+    buffer: Vec<Version>,
+    scratch: BTreeMap<(String, i64), Columns>,
+    /// How many positions covered rows.
+    pub(crate) resolved_with_rows: usize,
+}
+
+impl<'s> Fingerprint<'s> {
+    pub(crate) fn new(server: &'s Server, tables: &[String]) -> Self {
+        let (buffer, scratch) = (Vec::new(), BTreeMap::new());
+        Self { server, tables: tables.to_vec(), buffer, scratch, resolved_with_rows: 0 }
+    }
+
+    fn apply(&mut self, change: &Version) {
+        let place = (change.table.clone(), change.key);
+        match &change.after {
+            Some(after) => self.scratch.entry(place).or_default().extend(after.clone()),
+            None => drop(self.scratch.remove(&place)),
+        }
+    }
+
+    fn compare(&self, at: Hlc) -> Result<(), String> {
+        for table in &self.tables {
+            let there = rows_at(self.server, table, at);
+            let own = self.scratch.iter().filter(|((name, _), _)| name == table);
+            let own: BTreeMap<_, _> = own.map(|((_, key), row)| (*key, row)).collect();
+            let is_same = own.len() == there.len()
+                && own.iter().all(|(key, row)| there.get(key).is_some_and(|own| is_part(row, own)));
+            if !is_same {
+                return Err(format!("`{table}` at {at} is {there:?}, and a consumer has {own:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Validator for Fingerprint<'_> {
+    fn note_change(&mut self, change: &Version) -> Result<(), String> {
+        self.buffer.push(change.clone());
+        Ok(())
+    }
+
+    fn note_resolved(&mut self, at: Hlc) -> Result<(), String> {
+        let mut due: Vec<_> = self.buffer.extract_if(.., |change| change.updated <= at).collect();
+        due.sort_by_key(|change| change.updated);
+        self.resolved_with_rows += usize::from(!due.is_empty());
+        let mut rows = due.into_iter().peekable();
+        while let Some(change) = rows.next() {
+            self.apply(&change);
+            let is_last = rows.peek().is_none_or(|next| next.updated != change.updated);
+            if is_last {
+                self.compare(change.updated)?;
+                // Nothing in between is missing either.
+                if let Some(next) = rows.peek() {
+                    self.compare(previous(next.updated))?;
+                }
+            }
+        }
+        self.compare(at)
+    }
+
+    /// What was told again was delivered before, too; what is in the buffer comes again.
+    fn note_restart(&mut self) {
+        self.buffer.clear();
+    }
+}
+
+/// The time right before another.
+fn previous(at: Hlc) -> Hlc {
+    match at.logical {
+        0 => Hlc { wall: at.wall - 1, logical: u32::MAX },
+        logical => Hlc { logical: logical - 1, ..at },
+    }
+}
+
+fn row_at(server: &Server, table: &str, key: i64, at: Hlc) -> Option<Columns> {
+    rows_at(server, table, at).remove(&key)
+}
+
+fn rows_at(server: &Server, table: &str, at: Hlc) -> BTreeMap<i64, Columns> {
+    let sql = format!("SELECT * FROM {table} AS OF SYSTEM TIME '{at}'");
+    let answer = server.execute(&sql).expect("the table as it was");
+    let row = |row: &Vec<Option<String>>| {
+        let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "NULL".to_owned());
+        let columns: Columns = answer.columns.iter().cloned().zip(row.iter().map(value)).collect();
+        let key = columns.get("id").and_then(|key| key.parse().ok()).expect("a key");
+        (key, columns)
+    };
+    answer.rows.iter().map(row).collect()
+}
