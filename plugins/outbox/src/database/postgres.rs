@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use rowtide_core::{Context, Error, Result, async_trait};
 use rowtide_sql::{DatabaseUrl, failure, postgres};
-use sqlx::{AssertSqlSafe, PgConnection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, postgres::PgConnectOptions};
 use tokio::sync::{Mutex, MutexGuard};
 
 pub(crate) use setup::{install, uninstall};
@@ -189,17 +189,26 @@ impl Postgres {
         Ok(held.insert(connection))
     }
 
-    /// Runs a statement by itself, and returns how many rows it was about.
+    /// Runs a statement in a transaction of its own, and returns how many rows it was about.
     async fn execute(&self, held: &mut Held<'_>, query: Query<'_>) -> Result<u64> {
         let connection = self.connected(held).await?;
-        match query.persistent(false).execute(connection).await {
-            Ok(outcome) => Ok(outcome.rows_affected()),
+        match in_transaction(connection, query.persistent(false)).await {
+            Ok(rows) => Ok(rows),
             Err(error) => {
                 **held = None;
                 Err(failure("failed to clear the outbox of what is delivered", error))
             }
         }
     }
+}
+
+/// In one that is begun, since a pooler may otherwise give each half of a statement with parameters
+/// to another session.
+async fn in_transaction(connection: &mut PgConnection, query: Query<'_>) -> sqlx::Result<u64> {
+    let mut transaction = connection.begin().await?;
+    let outcome = query.execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(outcome.rows_affected())
 }
 
 fn resumed(cursor: Option<Cursor>) -> Result<(Option<Snapshot>, Option<Open>)> {
@@ -225,9 +234,9 @@ async fn check_history(
     span: Option<&Open>,
 ) -> Result<()> {
     let doing = |error| failure("failed to look at the server's transactions", error);
-    let query = sqlx::query_scalar("SELECT pg_current_snapshot()::text").persistent(false);
-    let now: String = query.fetch_one(connection).await.map_err(doing)?;
-    let now = Snapshot::parse(&now)?;
+    let query = sqlx::raw_sql("SELECT pg_current_snapshot()::text");
+    let row = connection.fetch_one(query).await.map_err(doing)?;
+    let now = Snapshot::parse(&row.try_get::<String, _>(0).map_err(doing)?)?;
     let mut saved = seen.into_iter().chain(span.map(|open| &open.reading));
     if saved.all(|snapshot| snapshot.is_not_after(&now)) {
         return Ok(());

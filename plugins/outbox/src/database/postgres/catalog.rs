@@ -2,7 +2,7 @@
 
 use rowtide_core::{Column, Error, Result};
 use rowtide_sql::{Dialect, TableName, failure};
-use sqlx::{AssertSqlSafe, PgConnection, Row, postgres::PgRow};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row, postgres::PgRow};
 
 use crate::database::postgres::values::Wire;
 
@@ -137,7 +137,7 @@ impl Index {
 /// own number.
 pub(super) async fn identity(connection: &mut PgConnection, table: i64) -> Result<String> {
     let doing = |error| failure("failed to ask the server who it is", error);
-    let row = sqlx::query(SERVER).persistent(false).fetch_one(connection).await.map_err(doing)?;
+    let row = connection.fetch_one(sqlx::raw_sql(SERVER)).await.map_err(doing)?;
     let version: i32 = row.try_get("version").map_err(doing)?;
     if version < VERSION_MIN {
         let message = format!("PostgreSQL {} has no `xid8`", version / 10_000);
@@ -152,16 +152,20 @@ pub(super) async fn identity(connection: &mut PgConnection, table: i64) -> Resul
 }
 
 async fn table_oid(connection: &mut PgConnection, name: &str) -> sqlx::Result<Option<i64>> {
-    let query = sqlx::query("SELECT to_regclass($1)::oid::int8").bind(name).persistent(false);
-    query.fetch_one(connection).await?.try_get(0)
+    let name = Dialect::Postgres.literal(name);
+    let query = format!("SELECT to_regclass({name})::oid::int8");
+    connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(query))).await?.try_get(0)
 }
 
+/// Without parameters, since outside of a transaction a pooler may give each of the two halves of a
+/// statement with some to another session.
 async fn fetch(
     connection: &mut PgConnection,
     query: &'static str,
     oid: i64,
 ) -> sqlx::Result<Vec<PgRow>> {
-    sqlx::query(AssertSqlSafe(query)).bind(oid).persistent(false).fetch_all(connection).await
+    let query = query.replace("$table", &oid.to_string());
+    connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(query))).await
 }
 
 // A standby has no current log, so a CASE keeps that from being asked.
@@ -194,7 +198,7 @@ LEFT JOIN LATERAL (
         WHERE p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid
           AND p.refclassid = 'pg_class'::regclass)
     LIMIT 1) s ON true
-WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE a.attrelid = $table::oid AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum";
 
 const INDEXES: &str = "
@@ -202,7 +206,7 @@ SELECT a.attname::text AS first, i.indnkeyatts::int8 AS columns, i.indisunique A
        pg_get_expr(i.indpred, i.indrelid) AS condition
 FROM pg_index i
 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-WHERE i.indrelid = $1::oid AND i.indisvalid";
+WHERE i.indrelid = $table::oid AND i.indisvalid";
 
 const TRIGGERS: &str =
-    "SELECT tgname::text FROM pg_trigger WHERE tgrelid = $1::oid AND NOT tgisinternal";
+    "SELECT tgname::text FROM pg_trigger WHERE tgrelid = $table::oid AND NOT tgisinternal";

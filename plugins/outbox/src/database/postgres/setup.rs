@@ -67,8 +67,8 @@ pub(crate) fn arbitrary_numbers(table: &TableName) -> Error {
 async fn has_rows(connection: &mut PgConnection, table: &TableName) -> Result<bool> {
     let doing = |error| failure(format!("failed to look into the outbox `{table}`"), error);
     let query = format!("SELECT EXISTS (SELECT 1 FROM {})", table.quoted(Dialect::Postgres));
-    let query = sqlx::query(AssertSqlSafe(query)).persistent(false);
-    query.fetch_one(connection).await.map_err(doing)?.try_get(0).map_err(doing)
+    let query = sqlx::raw_sql(AssertSqlSafe(query));
+    connection.fetch_one(query).await.map_err(doing)?.try_get(0).map_err(doing)
 }
 
 async fn apply(

@@ -5,7 +5,7 @@ use std::{
 
 use rowtide_core::Result;
 use rowtide_sql::failure;
-use sqlx::{PgConnection, Row};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
 /// Who has written into the outbox and not committed yet, prepared transactions included.
 ///
@@ -26,8 +26,8 @@ impl Writers {
         connection: &mut PgConnection,
     ) -> Result<Option<Duration>> {
         let doing = |error| failure("failed to look for open transactions", error);
-        let query = sqlx::query(WRITERS).bind(self.table).persistent(false);
-        let rows = query.fetch_all(connection).await.map_err(doing)?;
+        let query = AssertSqlSafe(WRITERS.replace("$table", &self.table.to_string()));
+        let rows = connection.fetch_all(sqlx::raw_sql(query)).await.map_err(doing)?;
         let now = Instant::now();
         let mut since = HashMap::new();
         let mut oldest = None;
@@ -48,6 +48,6 @@ const WRITERS: &str = "
 SELECT l.virtualtransaction AS name,
        extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS seconds
 FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'relation' AND l.relation = $1::oid AND l.mode = 'RowExclusiveLock' AND l.granted
+WHERE l.locktype = 'relation' AND l.relation = $table::oid AND l.mode = 'RowExclusiveLock' AND l.granted
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND l.pid IS DISTINCT FROM pg_backend_pid()";
