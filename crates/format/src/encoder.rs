@@ -6,7 +6,8 @@ use rowtide_core::Change;
 use crate::{
     Format, Messages, changefeed_publisher::ChangefeedPublisherEncoder,
     cloudevents::CloudEventsEncoder, debezium::DebeziumEncoder, json::encoder::JsonEncoder,
-    messages::Draft, outbox::OutboxEncoder, refusals::Refused, sqlite_cdc::SqliteCdcEncoder, text,
+    messages::Draft, outbox::OutboxEncoder, refusals::Refused, spream::SpreamEncoder,
+    sqlite_cdc::SqliteCdcEncoder, text,
 };
 
 /// Writes changes down in one [`Format`].
@@ -24,6 +25,7 @@ enum Form {
     CloudEvents(Box<CloudEventsEncoder>),
     Outbox(Box<OutboxEncoder>),
     ChangefeedPublisher(ChangefeedPublisherEncoder),
+    Spream(SpreamEncoder),
 }
 
 /// Where a format puts its messages.
@@ -65,6 +67,7 @@ impl Encoder {
             Format::ChangefeedPublisher => {
                 Form::ChangefeedPublisher(ChangefeedPublisherEncoder::new())
             }
+            Format::Spream => Form::Spream(SpreamEncoder::new()),
         };
         Self { form, refused: Vec::new() }
     }
@@ -101,6 +104,7 @@ impl Encoder {
             Form::CloudEvents(cloudevents) => cloudevents.encode(changes, output),
             Form::Outbox(outbox) => outbox.encode(changes, output, &mut self.refused),
             Form::ChangefeedPublisher(publisher) => publisher.encode(changes, output),
+            Form::Spream(spream) => spream.encode(changes, output),
         }
     }
 }

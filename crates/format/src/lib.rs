@@ -18,6 +18,7 @@ pub mod outbox;
 mod plans;
 mod refusals;
 mod settings;
+pub mod spream;
 pub mod sqlite_cdc;
 mod template;
 mod text;

@@ -18,6 +18,7 @@ pub enum Format {
     CloudEvents(CloudEvents),
     Outbox(Box<Outbox>),
     ChangefeedPublisher,
+    Spream,
 }
 
 /// What a line of a format is.

@@ -8,6 +8,8 @@
 //!   `ts_ns`, `schema`, `table` and `txId`. Its times are of the commit; of processing if the
 //!   upstream does not tell, as for a row that a snapshot read. The times beside `op` are of
 //!   processing. `transaction` is always null: it counts what only Debezium counts.
+//! - A change stream of Spanner adds to `source` what that connector of Debezium has there, and its
+//!   `sequence` is that of the record.
 //! - A column that the upstream did not send is `__debezium_unavailable_value`, in base64 if the
 //!   column holds bytes.
 //! - Bytes, and text that is not UTF-8, are base64. A float that is not finite is `"NaN"`,
@@ -18,6 +20,7 @@
 //!   optional unless they are null.
 
 mod schema;
+mod spanner;
 mod value;
 
 use jiff::Timestamp;
@@ -168,7 +171,7 @@ impl Batch<'_> {
         let shapes = Shapes::of(change);
         let schemas = Schemas { name: &self.fixed.name, topic: &plan.topic };
         out.extend_from_slice(b"{\"schema\":");
-        schemas.write_envelope(out, &change.table, &shapes);
+        schemas.write_envelope(out, change, &shapes);
         out.extend_from_slice(b",\"payload\":");
         self.write_payload(out, plan, change, (operation, Some(&shapes)));
         out.push(b'}');
@@ -203,15 +206,25 @@ impl Batch<'_> {
         out.extend_from_slice(b",\"snapshot\":");
         out.extend_from_slice(if is_read { b"\"true\"" } else { b"\"false\"" });
         out.extend_from_slice(&self.fixed.database);
-        out.extend_from_slice(b",\"sequence\":\"");
-        write_id(out, &change.id);
-        out.push(b'"');
+        out.extend_from_slice(b",\"sequence\":");
+        let spanner = spanner::said(change);
+        match spanner.and_then(|said| said.get("record_sequence")) {
+            Some(Value::Text(sequence)) => text::string(out, sequence),
+            _ => {
+                out.push(b'"');
+                write_id(out, &change.id);
+                out.push(b'"');
+            }
+        }
         write_fine_times(out, time);
         out.extend_from_slice(&plan.place);
         out.extend_from_slice(b",\"txId\":");
         match &change.transaction {
             Some(transaction) => text::string(out, &transaction.id),
             None => text::null(out),
+        }
+        if let Some(said) = spanner {
+            spanner::write_fields(out, said);
         }
         out.push(b'}');
     }

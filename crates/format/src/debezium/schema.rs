@@ -1,5 +1,6 @@
 use rowtide_core::{Change, Column, ColumnType, Row, Table, Value};
 
+use super::spanner;
 use crate::text;
 
 /// A type of Kafka Connect, with the logical type that Debezium gives it.
@@ -182,8 +183,8 @@ impl Kind {
     }
 }
 
-/// From after the rows up to the name of the envelope.
-const ENVELOPE_REST: &str = concat!(
+/// The source block up to what single upstreams add.
+const SOURCE: &str = concat!(
     r#"{"type":"struct","fields":["#,
     r#"{"type":"string","optional":false,"field":"version"},"#,
     r#"{"type":"string","optional":false,"field":"connector"},"#,
@@ -199,6 +200,10 @@ const ENVELOPE_REST: &str = concat!(
     r#"{"type":"string","optional":true,"field":"schema"},"#,
     r#"{"type":"string","optional":false,"field":"table"},"#,
     r#"{"type":"string","optional":true,"field":"txId"}"#,
+);
+
+/// From there up to the name of the envelope.
+const ENVELOPE_REST: &str = concat!(
     r#"],"optional":false,"name":"io.rowtide.Source","version":1,"field":"source"},"#,
     r#"{"type":"struct","fields":["#,
     r#"{"type":"string","optional":false,"field":"id"},"#,
@@ -221,7 +226,8 @@ impl Schemas<'_> {
         out.push(b'}');
     }
 
-    pub(super) fn write_envelope(&self, out: &mut Vec<u8>, table: &Table, shapes: &Shapes) {
+    pub(super) fn write_envelope(&self, out: &mut Vec<u8>, change: &Change, shapes: &Shapes) {
+        let table = &change.table;
         let columns: Vec<_> =
             (0..table.columns.len()).filter(|&index| !table.columns[index].hidden).collect();
         out.extend_from_slice(b"{\"type\":\"struct\",\"fields\":[");
@@ -231,6 +237,10 @@ impl Schemas<'_> {
             self.write_name(out, ".Value");
             write_field_name(out, field);
             out.push(b',');
+        }
+        out.extend_from_slice(SOURCE.as_bytes());
+        if spanner::said(change).is_some() {
+            spanner::write_schema(out);
         }
         out.extend_from_slice(ENVELOPE_REST.as_bytes());
         self.write_name(out, ".Envelope");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Format,
-    table::{CHANGEFEED_PUBLISHER, CLOUDEVENTS, DEBEZIUM, JSON, NAMES, OUTBOX, SQLITE_CDC},
+    table::{CHANGEFEED_PUBLISHER, CLOUDEVENTS, DEBEZIUM, JSON, NAMES, OUTBOX, SPREAM, SQLITE_CDC},
 };
 use crate::outbox::Route;
 
@@ -28,6 +28,7 @@ impl JsonSchema for Format {
                 cloudevents_table(),
                 outbox_table(),
                 table(CHANGEFEED_PUBLISHER, "The messages of crdb-changefeed-publisher.", &[]),
+                table(SPREAM, "The lines of spream, for change streams of Spanner.", &[]),
             ]
         })
     }

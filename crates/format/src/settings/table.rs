@@ -12,10 +12,11 @@ pub(super) const SQLITE_CDC: &str = "sqlite-cdc";
 pub(super) const CLOUDEVENTS: &str = "cloudevents";
 pub(super) const OUTBOX: &str = "outbox";
 pub(super) const CHANGEFEED_PUBLISHER: &str = "changefeed-publisher";
+pub(super) const SPREAM: &str = "spream";
 
 /// In the order of [`Name::ALL`].
 pub(super) const NAMES: &[&str] =
-    &[JSON, DEBEZIUM, SQLITE_CDC, CLOUDEVENTS, OUTBOX, CHANGEFEED_PUBLISHER];
+    &[JSON, DEBEZIUM, SQLITE_CDC, CLOUDEVENTS, OUTBOX, CHANGEFEED_PUBLISHER, SPREAM];
 
 /// Declares the settings of all formats in one table; which may be there depends on `type`.
 macro_rules! table {
@@ -81,16 +82,18 @@ pub(super) enum Name {
     CloudEvents,
     Outbox,
     ChangefeedPublisher,
+    Spream,
 }
 
 impl Name {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Name::Json,
         Name::Debezium,
         Name::SqliteCdc,
         Name::CloudEvents,
         Name::Outbox,
         Name::ChangefeedPublisher,
+        Name::Spream,
     ];
 
     /// The keys that this format has beside `type`.
@@ -127,7 +130,7 @@ impl Name {
                 "tombstone_on_empty_payload",
                 "strings",
             ],
-            Name::ChangefeedPublisher => &[],
+            Name::ChangefeedPublisher | Name::Spream => &[],
         }
     }
 }
@@ -147,6 +150,7 @@ impl Table {
             Name::CloudEvents => Format::CloudEvents(self.into_cloudevents()),
             Name::Outbox => Format::Outbox(Box::new(self.into_outbox()?)),
             Name::ChangefeedPublisher => Format::ChangefeedPublisher,
+            Name::Spream => Format::Spream,
         })
     }
 
