@@ -1,6 +1,6 @@
 //! A real broker, and an independent reader of its topics.
 
-#![allow(clippy::unwrap_used, dead_code, reason = "each test takes what it needs of it")]
+#![expect(clippy::unwrap_used, dead_code, reason = "each test takes what it needs of it")]
 
 use std::{
     net::SocketAddr,
