@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             spanner_takes_options_of_its_program,
             what_a_killed_test_started_ends,
             an_existing_server_is_not_ours_to_kill,
+            what_cannot_be_had_is_ignored_and_in_ci_fails,
         ],
     )
 }
@@ -144,6 +145,22 @@ fn use_existing() -> ExitCode {
         assert!(matches!(error, Err(Error::Missing(_))), "{error:?}");
     }
     ExitCode::SUCCESS
+}
+
+/// A machine without the jars of Kafka is as good as one without the server.
+fn what_cannot_be_had_is_ignored_and_in_ci_fails() {
+    let run = |ci: &str| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "kafka_comes_back_at_its_address"]).env("CI", ci);
+        command.env("XDG_CACHE_HOME", "/nowhere").env_remove("ROWTIDE_KAFKA_BROKERS");
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (succeeded, text) = run("");
+    assert!(succeeded && text.contains("0 passed; 0 failed; 1 ignored"), "{text}");
+    assert!(text.contains("`cargo xtask services install kafka`"), "{text}");
+    let (succeeded, text) = run("true");
+    assert!(!succeeded && text.contains("0 passed; 1 failed"), "{text}");
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);
