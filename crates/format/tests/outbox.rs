@@ -294,3 +294,24 @@ proptest! {
         prop_assert!(!lines.contains('\r') && (lines.is_empty() || lines.ends_with('\n')));
     }
 }
+
+#[test]
+fn an_object_placed_as_headers_is_a_header_for_each_member() {
+    let settings = Outbox { place: place(&["payload:headers"]), ..Outbox::default() };
+    let headers = |value: Value| {
+        let mut encoder = Encoder::new(&format(settings.clone()), "pipeline");
+        let mut messages = Messages::new();
+        encoder.messages(&[with("payload", value)], &mut messages);
+        let headers = messages.iter().next()?.headers().filter(|header| header.name != "id");
+        let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap()).into_owned();
+        Some(headers.map(|it| format!("{}={}", it.name, text(it.value))).collect::<Vec<_>>())
+    };
+    let object = Value::Json(r#"{"b":"ü \"x\"","a":1.50,"c":null}"#.into());
+    let expected = ["a=1.50", "b=ü \"x\"", "c=null"];
+    assert_eq!(headers(object), Some(expected.map(str::to_owned).to_vec()));
+    assert_eq!(headers(Value::Null), Some(Vec::new()));
+    // Refused, and not left out.
+    for value in [Value::from("[]"), Value::Int(1), Value::Bytes([0].into())] {
+        assert_eq!(headers(value), None);
+    }
+}

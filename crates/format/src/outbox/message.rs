@@ -1,5 +1,8 @@
+use std::collections::BTreeMap;
+
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use rowtide_core::{Change, Row, Table, Value};
+use serde_json::value::RawValue;
 
 use super::{Place, Placement, expansion::Expander, properties};
 use crate::{OnMissingColumn, Outbox, Strings, debezium::write_value, messages::Draft, text};
@@ -140,6 +143,14 @@ impl<'a> Source<'a> {
             let Some(value) = value? else { continue };
             draft.header(&placement.alias, |out| write_header(out, value));
         }
+        for (placement, value) in self.placed(Place::Headers) {
+            let Some(value) = value? else { continue };
+            let members = members(value)
+                .ok_or_else(|| self.wrong(&placement.column, "is not a JSON object"))?;
+            for (name, value) in members {
+                draft.header(&name, |out| write_member(out, &value));
+            }
+        }
         for (placement, value) in self.placed(Place::Partition) {
             draft.partition = match value? {
                 None | Some(Value::Null) => None,
@@ -230,6 +241,23 @@ fn write_plain(out: &mut Vec<u8>, value: &Value) {
 }
 
 /// A header's value without quotes, and whether there is one.
+/// The members of a JSON object, each as JSON; null has none.
+fn members(value: &Value) -> Option<BTreeMap<String, Box<RawValue>>> {
+    match value {
+        Value::Null => Some(BTreeMap::new()),
+        Value::Json(text) | Value::Text(text) => serde_json::from_str(text).ok(),
+        _ => None,
+    }
+}
+
+/// Texts as they are, anything else as JSON.
+fn write_member(out: &mut Vec<u8>, json: &RawValue) -> bool {
+    match serde_json::from_str::<String>(json.get()) {
+        Ok(text) => write_bytes(out, text.as_bytes()),
+        Err(_) => write_bytes(out, json.get().as_bytes()),
+    }
+}
+
 fn write_header(out: &mut Vec<u8>, value: &Value) -> bool {
     match value {
         Value::Bytes(_) => write_unquoted(out, value),

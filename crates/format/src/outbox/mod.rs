@@ -25,7 +25,7 @@
 //! | `table.field.event.timestamp` | `timestamp_column` | unset |
 //! | `table.field.event.type` | none: it has no effect; place the column instead | |
 //! | `table.field.event.schema.version` | none: messages carry no schemas | |
-//! | `table.fields.additional.placement` | `place`, a list of `column:header`, `column:envelope` or `column:partition`, each with `:alias` or without | empty |
+//! | `table.fields.additional.placement` | `place`, a list of `column:header`, `column:envelope` or `column:partition`, and here `column:headers`, each with `:alias` or without | empty |
 //! | `table.field.additional.missing`, `table.fields.additional.error.on.missing` | `on_missing_column` = `error`, `ignore` | `error` |
 //! | `table.op.invalid.behavior` | `on_update` = `warn`, `error`, `fatal` | `warn` |
 //! | `table.expand.json.payload` | `expand_payload` | `false` |
@@ -52,7 +52,8 @@
 //! - A column placed as the partition must hold an integer of 32 bits, or null for none. A
 //!   timestamp column holds timestamps, dates and times in UTC, or texts of either; a null is the
 //!   time of processing.
-//! - A header is as a plain key is, but bytes are base64.
+//! - A header is as a plain key is, but bytes are base64. A column placed as headers holds a JSON
+//!   object, whose members are a header each: texts as they are, anything else as JSON.
 //! - A line sink writes the value alone. There a text with line breaks or other control characters
 //!   is a JSON string, and what is no text is base64 in quotes.
 

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, de};
 
-/// Where a further column of an outbox goes, written `column:header|envelope|partition[:alias]`.
+/// Where a further column of an outbox goes, written `column:header|headers|envelope|partition[:alias]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     pub column: String,
@@ -16,6 +16,8 @@ pub struct Placement {
 pub enum Place {
     /// A header.
     Header,
+    /// Headers, one for each member of the JSON object in the column.
+    Headers,
     /// A member beside `payload` in the value, which then is an object.
     Envelope,
     /// The number of the partition.
@@ -43,11 +45,12 @@ impl Placement {
         }
         let place = match place.to_ascii_lowercase().as_str() {
             "header" => Place::Header,
+            "headers" => Place::Headers,
             "envelope" => Place::Envelope,
             "partition" => Place::Partition,
             _ => {
                 return Err(format!(
-                    "unknown place `{place}`: expected header, envelope or partition"
+                    "unknown place `{place}`: expected header, headers, envelope or partition"
                 ));
             }
         };

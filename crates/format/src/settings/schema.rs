@@ -145,8 +145,8 @@ fn outbox_rules() -> Vec<(&'static str, Value)> {
                  topic itself.";
     let replacement = "What the match becomes, with groups as `${name}` or `$1`. In a pipeline's \
                        file write `$${`.";
-    let place = "Where further columns go: `column:header`, `column:envelope` or \
-                 `column:partition`, and `:alias` if need be.";
+    let place = "Where further columns go: `column:header`, `column:headers` (the members of a JSON \
+                 object), `column:envelope` or `column:partition`, and `:alias` if need be.";
     let missing = "Whether a message whose table lacks a column of `place` is refused.";
     let update = "What becomes of an update: a log line, or (`fatal`) it is refused. Deletes are \
                   left out.";

@@ -83,7 +83,7 @@ fn every_setting_of_an_outbox_is_read() {
 #[test]
 fn a_topic_or_a_place_that_cannot_work_is_refused() {
     let table = json!({"type": "outbox", "place": ["a:header", "b:body"]});
-    let message = "unknown place `body`: expected header, envelope or partition";
+    let message = "unknown place `body`: expected header, headers, envelope or partition";
     check_error(table, "format.place.1", message, None);
     let table = json!({"type": "outbox", "place": ["a:envelope:payload"]});
     check_error(table, "format", "two members of the envelope are called `payload`", None);
