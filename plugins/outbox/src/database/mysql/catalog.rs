@@ -52,7 +52,7 @@ FROM information_schema.statistics
 WHERE table_schema = coalesce(?, database()) AND table_name = ?
 GROUP BY index_name";
 
-const SERVER: &str = "SHOW GLOBAL VARIABLES WHERE variable_name IN ('server_uuid', 'server_uid', 'hostname', 'port')";
+const SERVER: &str = "SHOW GLOBAL VARIABLES WHERE variable_name IN ('server_uuid', 'server_uid', 'hostname', 'port', 'version')";
 
 impl Found {
     pub(super) async fn look(
@@ -117,6 +117,9 @@ impl Found {
         let variables: sqlx::Result<Vec<(String, String)>> =
             rows.map_err(doing)?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();
         let mut variables = variables.map_err(doing)?;
+        if let Some(at) = variables.iter().position(|(name, _)| name == "version") {
+            check_version(&variables.remove(at).1)?;
+        }
         if variables.iter().any(|(name, _)| name.starts_with("server_")) {
             variables.retain(|(name, _)| name.starts_with("server_"));
         }
@@ -124,6 +127,22 @@ impl Found {
         let server: Vec<_> = variables.into_iter().map(|(_, value)| value).collect();
         Ok(format!("{}/{}", server.join(":"), self.created))
     }
+}
+
+/// The first versions that know JSON_TABLE.
+fn check_version(version: &str) -> Result<()> {
+    let (system, oldest) = match version.contains("MariaDB") {
+        true => ("MariaDB", (10, 6)),
+        false => ("MySQL", (8, 0)),
+    };
+    let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let found = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    if found >= oldest {
+        return Ok(());
+    }
+    let message = format!("{system} {version} is too old");
+    let help = format!("{}.{} is the oldest that works", oldest.0, oldest.1);
+    Err(Error::config(message).key("database").help(help))
 }
 
 impl FoundColumn {
@@ -157,4 +176,23 @@ async fn fetch(
 ) -> sqlx::Result<Vec<MySqlRow>> {
     let query = sqlx::query(query).bind(table.schema()).bind(table.name());
     query.persistent(false).fetch_all(connection).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_too_old_is_told() {
+        for (version, is_enough) in [
+            ("10.11.19-MariaDB-0+deb12u1-log", true),
+            ("10.6.0-MariaDB", true),
+            ("10.5.29-MariaDB", false),
+            ("8.0.36", true),
+            ("9.1.0-cluster", true),
+            ("5.7.44-log", false),
+        ] {
+            assert_eq!(check_version(version).is_ok(), is_enough, "{version}");
+        }
+    }
 }

@@ -48,9 +48,11 @@ impl Lock {
             tracing::info!("took the lock of the outbox over");
         }
         let (sender, lost) = watch::channel(None);
+        let context = context.clone();
         let holder = async move {
             let reason = hold(&mut connection, &name).await;
             let _ = sender.send(Some(reason));
+            context.note_lock_lost();
         };
         Ok(Self { lost, _holder: Task::spawn(holder) })
     }

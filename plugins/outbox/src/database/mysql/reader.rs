@@ -1,6 +1,9 @@
 //! Passes over the table.
 
-use std::{mem, time::Duration};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
 use futures_util::TryStreamExt;
 use rowtide_core::{Result, Value, async_trait};
@@ -24,6 +27,8 @@ pub(super) struct MySqlReader {
     snapshot: Snapshot,
     statements: Statements,
     poll_every: Duration,
+    /// How long the last page took.
+    took: Duration,
     rows_max: u32,
     bytes_max: usize,
     /// How many rows there are about in `bytes_max`.
@@ -52,6 +57,7 @@ impl MySqlReader {
             snapshot,
             statements,
             poll_every: config.poll_every.duration(),
+            took: Duration::ZERO,
             rows_max,
             bytes_max: usize::try_from(config.page_bytes.0).unwrap_or(usize::MAX),
             rows_now: usize::try_from(rows_max).unwrap_or(usize::MAX),
@@ -126,6 +132,7 @@ impl MySqlReader {
 #[async_trait]
 impl Reader for MySqlReader {
     async fn page(&mut self) -> Result<Page> {
+        let begun = Instant::now();
         let mut held = self.snapshot.take().await;
         let moment = match held.moment() {
             Some(moment) => moment,
@@ -152,11 +159,13 @@ impl Reader for MySqlReader {
             Pass::Unfinished
         };
         let (log_end, log_durable) = self.log(&mut held, !rows.is_empty()).await?;
+        self.took = begun.elapsed();
         Ok(Page { rows, cursor: None, pass, log_end, log_durable })
     }
 
+    /// At least as long as looking takes, so that the server has half of its time for others.
     async fn wait(&mut self) -> Result<()> {
-        tokio::time::sleep(self.poll_every).await;
+        tokio::time::sleep(self.poll_every.max(self.took)).await;
         Ok(())
     }
 }

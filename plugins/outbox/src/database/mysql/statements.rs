@@ -16,7 +16,7 @@ use crate::{
     layout::{FoundRow, Messages, id_column},
 };
 
-/// A statement with more keys than this would be planned as a look at every row.
+/// How many rows one statement settles at most, and holds locks on.
 const KEYS_MAX: usize = 10_000;
 
 /// The statements, as far as they are the same each time.
@@ -124,23 +124,45 @@ impl Statements {
         if self.done != Done::Mark {
             return self.delete(keys);
         }
-        let Self { table, index, done_column, todo, .. } = self;
-        let update = |keys: &String| {
-            format!(
-                "UPDATE {table} AS o FORCE INDEX ({index}) SET {done_column} = utc_timestamp(6) \
-                 WHERE {keys} AND {todo}"
-            )
-        };
-        self.conditions(keys).iter().map(update).collect()
+        let Self { table, done_column, todo, .. } = self;
+        let set = format!("SET {done_column} = utc_timestamp(6)");
+        let numbered = |join: String| format!("UPDATE {join} {set} WHERE {todo}");
+        let named = |id: String| format!("UPDATE {table} {set} WHERE {id} AND {todo}");
+        self.each(keys, numbered, named)
     }
 
-    /// By an index that is named: a plan that looks at other rows waits for those that insert them.
     pub(super) fn delete(&self, keys: &Keys) -> Vec<String> {
-        let Self { table, index, .. } = self;
-        let delete = |keys: &String| {
-            format!("DELETE o FROM {table} AS o FORCE INDEX ({index}) WHERE {keys}")
-        };
-        self.conditions(keys).iter().map(delete).collect()
+        let numbered = |join: String| format!("DELETE o FROM {join}");
+        let named = |id: String| format!("DELETE FROM {} WHERE {id}", self.table);
+        self.each(keys, numbered, named)
+    }
+
+    /// Statements that name every key by itself: a range would take messages along that were
+    /// committed late. Rows are looked up one by one in an order that the server is told: left to
+    /// itself it looks at the whole table, and waits for everybody who is inserting.
+    fn each(
+        &self,
+        keys: &Keys,
+        numbered: impl Fn(String) -> String,
+        named: impl Fn(String) -> String,
+    ) -> Vec<String> {
+        let Self { table, column, index, .. } = self;
+        if self.form == Form::Number {
+            let seqs: Vec<_> = keys.seqs().map(|seq| seq.to_string()).collect();
+            let join = |seqs: &[String]| {
+                format!(
+                    "JSON_TABLE('[{}]', '$[*]' COLUMNS (k BIGINT PATH '$')) AS k \
+                     STRAIGHT_JOIN {table} AS o FORCE INDEX ({index}) ON o.{column} = k.k",
+                    seqs.join(",")
+                )
+            };
+            return seqs.chunks(self.batch_rows).map(|seqs| numbered(join(seqs))).collect();
+        }
+        let condition = |id: &str| format!("{column} = {}", self.literal(&Key::Id(id.into())));
+        let statements: Vec<_> = keys.ids().map(|id| named(condition(id))).collect();
+        let transaction =
+            |part: &[String]| format!("START TRANSACTION; {}; COMMIT", part.join("; "));
+        statements.chunks(self.batch_rows).map(transaction).collect()
     }
 
     /// The keys of rows that were marked longer ago, one batch of them.
@@ -193,15 +215,5 @@ impl Statements {
             }
             Key::Id(id) => Dialect::MySql.literal(id),
         }
-    }
-
-    /// Each names every key by itself: a range would take messages along that were committed late.
-    fn conditions(&self, keys: &Keys) -> Vec<String> {
-        let literals: Vec<_> = match self.form {
-            Form::Number => keys.seqs().map(|seq| seq.to_string()).collect(),
-            _ => keys.ids().map(|id| self.literal(&Key::Id(id.into()))).collect(),
-        };
-        let condition = |keys: &[String]| format!("o.{} IN ({})", self.column, keys.join(","));
-        literals.chunks(self.batch_rows).map(condition).collect()
     }
 }
