@@ -1,5 +1,6 @@
 use std::sync::{Arc, Mutex};
 
+use jiff::{Timestamp, civil};
 use rowtide_conformance::{Capability, Result, SourceHarness, Upstream, Write, async_trait};
 use rowtide_core::{Change, Operation, Value};
 use rowtide_servers::{Kind, Server};
@@ -206,15 +207,15 @@ const SAMPLES: &[Sample] = &[
     ("of_uuid", "'00112233-4455-6677-8899-aabbccddeeff'", || {
         Value::Uuid(std::array::from_fn(|index| u8::try_from(index * 17).unwrap_or_default()))
     }),
-    ("of_date", "'0001-01-01'", || Value::Date("0001-01-01".parse().unwrap())),
-    ("of_date", "'9999-12-31'", || Value::Date("9999-12-31".parse().unwrap())),
+    ("of_date", "'0001-01-01'", || Value::Date(civil::date(1, 1, 1))),
+    ("of_date", "'9999-12-31'", || Value::Date(civil::date(9999, 12, 31))),
     ("of_date", "'infinity'", || Value::from("infinity")),
-    ("of_time", "'23:59:59.999999'", || Value::Time("23:59:59.999999".parse().unwrap())),
+    ("of_time", "'23:59:59.999999'", || Value::Time(civil::time(23, 59, 59, 999_999_000))),
     ("of_datetime", "'1969-12-31 23:59:59.000001'", || {
-        Value::DateTime("1969-12-31T23:59:59.000001".parse().unwrap())
+        Value::DateTime(civil::date(1969, 12, 31).at(23, 59, 59, 1_000))
     }),
     ("of_timestamp", "'2024-02-29 12:00:00.5+02'", || {
-        Value::Timestamp("2024-02-29T10:00:00.5Z".parse().unwrap())
+        Value::Timestamp(Timestamp::constant(1_709_200_800, 500_000_000))
     }),
     ("of_timestamp", "'-infinity'", || Value::from("-infinity")),
 ];

@@ -80,9 +80,8 @@ impl Limits {
     }
 
     fn learn(&mut self, rows: usize, bytes: usize) {
-        if rows > 0 {
-            let average = (bytes / rows).max(1);
-            self.next = (self.bytes / average).clamp(1, self.rows);
+        if let Some(average) = bytes.checked_div(rows) {
+            self.next = (self.bytes / average.max(1)).clamp(1, self.rows);
         }
     }
 }
