@@ -87,14 +87,12 @@ impl Inquiry {
                 .zip(answers)
                 .map(|(topic, answer)| self::answer(topic, answer))
                 .collect(),
-            Err(error) => match error.rdkafka_error_code() {
-                Some(code) if is_unreadable(code) => {
-                    Ok(vec![Answer::Unreadable(code); topics.len()])
-                }
-                _ => {
-                    Err(Error::transient("the brokers do not tell of their topics").because(error))
-                }
-            },
+            Err(KafkaError::AdminOp(code)) if is_unreadable(code) => {
+                Ok(vec![Answer::Unreadable(code); topics.len()])
+            }
+            Err(error) => {
+                Err(Error::transient("the brokers do not tell of their topics").because(error))
+            }
         }
     }
 
