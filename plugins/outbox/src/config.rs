@@ -26,8 +26,8 @@ pub(crate) struct OutboxConfig {
     /// What a row holds.
     #[serde(default)]
     pub(crate) layout: Layout,
-    /// The names of the columns, where they are not those of Debezium's router. What is delivered has
-    /// the router's names, so that a format needs no others.
+    /// The names of the columns, where they are not those of Debezium's router. What is delivered
+    /// has the router's names, so that a format needs no others.
     #[serde(default)]
     pub(crate) columns: Columns,
     /// What the messages are ordered by.

@@ -42,7 +42,7 @@ pub(crate) trait Database: Send + Sync {
     /// Deletes rows that were marked longer ago than this, one batch of them, and returns how many.
     async fn clean(&self, marked_for: Duration) -> Result<u64>;
 
-    /// For how long the oldest transaction is open that has inserted messages, where it can be seen.
+    /// For how long the oldest transaction is open that has inserted messages, where that is seen.
     async fn oldest_writer(&self) -> Result<Option<Duration>>;
 
     /// Returns once the lock is lost, and why.

@@ -20,7 +20,7 @@ const TRY_EVERY: Duration = Duration::from_secs(1);
 /// How often the holder looks whether its connection lives, and how long it waits for an answer.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
-/// Who has waited lets its predecessor notice that it has lost the lock, and drop what is in flight.
+/// Who has waited lets its predecessor notice that the lock is lost, and drop what is in flight.
 const PREDECESSOR_NOTICES: Duration = Duration::from_secs(2);
 
 /// A transaction may be idle for ever here.

@@ -77,8 +77,8 @@ impl Statements {
     /// The plans must not depend on what the statistics say of a table that is now full and now
     /// empty.
     pub(super) fn moment(&self, span: Span<'_>) -> String {
-        // An index read in its order, or a bitmap of those rows alone: a plan for something else would
-        // go over all that is dead.
+        // An index read in its order, or a bitmap of those rows alone: a plan for something else
+        // would go over all that is dead.
         let (ordered, sorted) = if self.is_in_order(span) { ("on", "off") } else { ("off", "on") };
         let begin = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = off; \

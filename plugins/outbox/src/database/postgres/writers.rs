@@ -48,6 +48,6 @@ const WRITERS: &str = "
 SELECT l.virtualtransaction AS name,
        extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS seconds
 FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'relation' AND l.relation = $table::oid AND l.mode = 'RowExclusiveLock' AND l.granted
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+WHERE l.locktype = 'relation' AND l.relation = $table::oid
+  AND l.mode = 'RowExclusiveLock' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND l.pid IS DISTINCT FROM pg_backend_pid()";
