@@ -7,7 +7,7 @@ const RUNTIMES: [&str; 4] = ["async-std", "async-executor", "smol", "tokio"];
 /// Files, the command line and logging are the runner's business.
 const RUNNER_ONLY: [&str; 4] = ["clap", "figment", "toml", "tracing-subscriber"];
 /// No program that is shipped holds these.
-const TEST_SUPPORT: [&str; 2] = ["crates/proxy", "crates/servers"];
+const TEST_SUPPORT: [&str; 3] = ["crates/fake-cockroachdb", "crates/proxy", "crates/servers"];
 
 pub(crate) fn problems(packages: &[Package]) -> Vec<String> {
     let mut problems = Vec::new();
@@ -28,7 +28,8 @@ fn forbidden(packages: &[Package], from: &Package, to: &Dependency) -> Option<&'
         .iter()
         .any(|package| package.name == to.name && TEST_SUPPORT.contains(&&*package.folder));
     if is_of_tests {
-        let runs_servers = from.folder.starts_with("xtask") && to.name == "rowtide-servers";
+        let is_server = ["rowtide-fake-cockroachdb", "rowtide-servers"].contains(&&*to.name);
+        let runs_servers = from.folder.starts_with("xtask") && is_server;
         return (!is_dev && !runs_servers).then_some("it is for tests; make it a dev-dependency");
     }
     if from.folder == "crates/rowtide" {
