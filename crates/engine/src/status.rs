@@ -156,6 +156,9 @@ impl Figures {
             skipped = self.skipped,
             "pipeline is {}", self.state
         );
+        if let Some(low_watermark) = self.low_watermark() {
+            tracing::debug!(%low_watermark, "everything up to there is delivered");
+        }
         self.delivered = 0;
         self.logged_at = Instant::now();
     }
@@ -166,13 +169,18 @@ impl Figures {
         self.partitions.values().filter_map(since).min().map(|since| since.elapsed())
     }
 
-    /// How far the pipeline is behind, as far as all partitions attest it. Never a guess: where one
-    /// attests nothing, neither does the pipeline.
+    /// How far the pipeline is behind, as far as all partitions attest it.
     fn lag(&self, now: Timestamp) -> Option<Duration> {
+        let lag = now.duration_since(self.low_watermark()?);
+        Some(lag.try_into().unwrap_or_default())
+    }
+
+    /// The time up to which everything of every partition is delivered. Never a guess: where one
+    /// attests nothing, neither does the pipeline.
+    fn low_watermark(&self) -> Option<Timestamp> {
         let attested: Option<Vec<_>> =
             self.partitions.values().map(|figure| figure.attested).collect();
-        let lag = now.duration_since(attested?.into_iter().min()?);
-        Some(lag.try_into().unwrap_or_default())
+        attested?.into_iter().min()
     }
 }
 

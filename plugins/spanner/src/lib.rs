@@ -1,4 +1,4 @@
-//! A Rowtide source that reads Cloud Spanner change streams.
+#![doc = include_str!("../README.md")]
 
 mod catalog;
 mod client;

@@ -160,6 +160,15 @@ impl Shared {
 
     /// The query that reads a partition from a time on; without a token, the roots.
     pub(crate) fn statement(&self, token: Option<&str>, from: Timestamp) -> Statement {
+        self.window(token, from, self.end)
+    }
+
+    /// The query for the roots at a time, whatever the end.
+    pub(crate) fn roots(&self, at: Timestamp) -> Statement {
+        self.window(None, at, None)
+    }
+
+    fn window(&self, token: Option<&str>, from: Timestamp, to: Option<Timestamp>) -> Statement {
         let stream = &self.settings.change_stream;
         let sql = match self.catalog.dialect {
             Dialect::GoogleSql => format!(
@@ -173,7 +182,7 @@ impl Shared {
         let heartbeat = i64::try_from(self.heartbeat().as_millis()).unwrap_or(i64::MAX);
         Statement::new(sql)
             .with("p1", Parameter::Timestamp(Some(from)))
-            .with("p2", Parameter::Timestamp(self.end))
+            .with("p2", Parameter::Timestamp(to))
             .with("p3", Parameter::Text(token.map(str::to_owned)))
             .with("p4", Parameter::Int(heartbeat))
     }

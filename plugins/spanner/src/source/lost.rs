@@ -22,7 +22,7 @@ const RETREAT: SignedDuration = SignedDuration::from_millis(1);
 const MARGIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// How near to the earliest change one comes.
-const NEAR: SignedDuration = SignedDuration::from_millis(100);
+const NEAR: SignedDuration = SignedDuration::from_millis(1);
 
 impl Reader {
     /// Decides what a failure means, and asks anew where that helps.
@@ -115,7 +115,7 @@ impl Shared {
     }
 
     async fn is_kept(&self, at: Timestamp) -> Result<bool> {
-        match catalog::rows(&*self.client, self.statement(None, at)).await {
+        match catalog::rows(&*self.client, self.roots(at)).await {
             Ok(_) => Ok(true),
             Err(failure) if failure.code == Code::OutOfRange => Ok(false),
             Err(failure) => Err(failure.error("failed to look for the earliest change")),

@@ -1,6 +1,9 @@
 //! The emulator: instances and databases made by its administration, rows by the client.
 
+#![expect(dead_code, reason = "each test uses a part of it")]
+
 pub(crate) mod admin;
+pub(crate) mod run;
 pub(crate) mod world;
 
 use std::sync::{LazyLock, atomic::AtomicU64, atomic::Ordering};
