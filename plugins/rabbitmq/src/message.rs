@@ -10,9 +10,8 @@ use rowtide_format::Message;
 /// Survives a restart of the broker.
 const PERSISTENT: u8 = 2;
 
-/// What of a frame is left to the properties, roughly: a frame's own bytes, those of the header,
-/// and the properties of a fixed size.
-const FRAME_OVERHEAD: usize = 64;
+/// What of a frame is not for headers, at most: its own bytes, and three short properties.
+const FRAME_OVERHEAD: usize = 1024;
 
 /// What is published.
 pub(crate) struct Outgoing<'a> {
@@ -113,7 +112,10 @@ impl Stamp {
             headers.insert(name, header.value.map_or(AMQPValue::Void, text));
         }
         if bytes > self.bytes_max {
-            return Err(format!("its headers are larger than the broker's {}", self.bytes_max));
+            return Err(format!(
+                "its headers are larger than the broker's {} bytes",
+                self.bytes_max
+            ));
         }
         if !headers.inner().is_empty() {
             properties = properties.with_headers(headers);
@@ -124,4 +126,40 @@ impl Stamp {
 
 fn text(bytes: &[u8]) -> AMQPValue {
     AMQPValue::LongString(LongString::from(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rowtide_core::{ChangeId, Column, ColumnType, Operation, Row, Table, Value};
+    use rowtide_format::{Encoder, Format, Messages};
+
+    use super::*;
+
+    fn properties(id: &str, key: &str) -> Result<BasicProperties, String> {
+        let column = Column::new("key", ColumnType::Text).in_key(0);
+        let table = Arc::new(Table::new("t", vec![column]));
+        let mut change = Change::new(ChangeId::new(id), table, Operation::Insert);
+        change.after = Some(Row::new([Value::from(key)]));
+        let mut messages = Messages::new();
+        let changes = [change];
+        Encoder::new(&Format::default(), "p").messages(&changes, &mut messages);
+        let stamp = Stamp::new(None, "p".into(), "key".into(), 8_192);
+        stamp.properties(&changes[0], &messages.iter().next().unwrap())
+    }
+
+    #[test]
+    fn an_id_that_is_too_long_is_left_out() {
+        let id = |length| properties(&"i".repeat(length), "k").unwrap().message_id().clone();
+        assert_eq!(id(255).unwrap().as_str().len(), 255);
+        assert_eq!(id(256), None);
+    }
+
+    #[test]
+    fn headers_that_no_frame_holds_are_a_reason_without_the_value() {
+        assert!(properties("i", &"k".repeat(7_000)).is_ok());
+        let reason = properties("i", &"k".repeat(8_000)).unwrap_err();
+        assert_eq!(reason, "its headers are larger than the broker's 7168 bytes");
+    }
 }
