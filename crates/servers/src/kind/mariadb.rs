@@ -51,13 +51,14 @@ impl Service for MariaDb {
     fn configure(&self, place: &Place) -> Result {
         let (folder, certificates) = (place.folder.display(), place.certificates());
         // A file is read as one user who may read it: no other one is needed below our folder.
+        // Temporary tables are not shared: a server that starts removes those of all others.
         let user = if is_root() { "user=root\n" } else { "" };
         let settings = format!(
             "[mariadbd]\n{user}datadir={folder}/data\nsocket={folder}/socket\n\
-             pid-file={folder}/pid\nbind-address=127.0.0.1\nport={}\nskip-name-resolve\n\
-             server-id=1\nlog-bin=mysql-bin\nbinlog-format=ROW\nbinlog-row-image=FULL\n\
-             binlog-row-metadata=FULL\ngtid-strict-mode=1\nmax-connections=200\n\
-             innodb-buffer-pool-size=64M\n\
+             tmpdir={folder}\npid-file={folder}/pid\nbind-address=127.0.0.1\nport={}\n\
+             skip-name-resolve\nserver-id=1\nlog-bin=mysql-bin\nbinlog-format=ROW\n\
+             binlog-row-image=FULL\nbinlog-row-metadata=FULL\ngtid-strict-mode=1\n\
+             max-connections=200\ninnodb-buffer-pool-size=64M\n\
              ssl-cert={}\nssl-key={}\n",
             place.ports[0],
             certificates.server().display(),
