@@ -52,11 +52,8 @@ impl Events {
 
     /// The events of a page, in order.
     pub(crate) fn of(&mut self, page: Page) -> Result<Vec<Event>> {
-        let mut events = Vec::new();
+        let mut events: Vec<_> = self.now_durable(page.log_durable).into_iter().collect();
         let is_durable = page.log_durable >= page.log_end;
-        if !is_durable {
-            events.extend(self.now_durable(page.log_durable));
-        }
         let keeps = self.outbox.config.done == Done::Keep;
         let is_positioned = is_durable && !keeps;
         let has_rows = !page.rows.is_empty();
@@ -76,12 +73,10 @@ impl Events {
         if has_rows {
             self.cursor = page.cursor;
         }
-        if !batch.changes.is_empty() || (has_rows && keeps) {
+        if !batch.keys.is_empty() || (has_rows && keeps) {
             events.push(self.event(&mut batch, is_durable)?);
         }
-        if is_durable {
-            self.waiting.clear();
-        } else if has_rows {
+        if has_rows && !is_durable {
             self.waiting.push_back((page.log_end, self.position()?));
         }
         Ok(events)
@@ -144,5 +139,110 @@ impl Batch {
         self.keys.push(key);
         self.bytes += self.changes[before..].iter().map(Change::bytes).sum::<usize>();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rowtide_core::{Column, ColumnType, Error, Value, async_trait};
+
+    use super::*;
+    use crate::{
+        database::{Database, Reader},
+        layout::Messages,
+        source::pending::Pending,
+    };
+
+    struct Nowhere;
+
+    #[async_trait]
+    impl Database for Nowhere {
+        fn identity(&self) -> &str {
+            "nowhere"
+        }
+
+        async fn reader(&self, _: Option<Cursor>) -> Result<Box<dyn Reader>> {
+            Err(Error::fatal("nobody reads here"))
+        }
+
+        async fn settle(&self, _: &Keys) -> Result<()> {
+            Ok(())
+        }
+
+        async fn clean(&self, _: Duration) -> Result<u64> {
+            Ok(0)
+        }
+
+        async fn oldest_writer(&self) -> Result<Option<Duration>> {
+            Ok(None)
+        }
+
+        async fn lock_lost(&self) -> Error {
+            std::future::pending().await
+        }
+    }
+
+    fn events() -> Events {
+        let settings = serde_json::json!({ "database": "sqlite:nowhere" });
+        let config = serde_json::from_value(settings).unwrap();
+        let columns = ["id", "aggregatetype", "aggregateid", "payload"]
+            .map(|name| Column::new(name, ColumnType::Text));
+        let messages = Messages::new(&config, &columns).unwrap();
+        let (database, pending) = (Arc::new(Nowhere), Pending::default());
+        Events::new(Arc::new(Outbox { config, database, messages, pending }), None)
+    }
+
+    fn page(seqs: std::ops::Range<i64>, log_end: u64, log_durable: u64) -> Page {
+        let row = |seq| FoundRow {
+            key: Key::Seq(seq),
+            values: ["i", "t", "a", &"p".repeat(1_000)].map(Value::from).into(),
+        };
+        let pass = Pass::Finished(Timestamp::UNIX_EPOCH);
+        Page { rows: seqs.map(row).collect(), cursor: None, pass, log_end, log_durable }
+    }
+
+    /// Of each event, how many changes it has, and its position.
+    fn told(events: Vec<Event>) -> Vec<(usize, Option<String>)> {
+        let tell = |event| match event {
+            Event::Changes { changes, position } => {
+                (changes.len(), position.map(|position| position.text().to_owned()))
+            }
+            other => panic!("{other:?}"),
+        };
+        events.into_iter().map(tell).collect()
+    }
+
+    #[test]
+    fn a_position_waits_for_the_log_and_the_messages_do_not() {
+        let mut events = events();
+        assert_eq!(told(events.of(page(1..3, 10, 9)).unwrap()), [(2, None)]);
+        assert!(events.idle().unwrap().is_none());
+        assert_eq!(told(events.of(page(3..4, 20, 9)).unwrap()), [(1, None)]);
+        let first = told(events.of(page(4..4, 30, 10)).unwrap());
+        assert!(matches!(&first[..], [(0, Some(position))] if position.contains("[[1,2]]")));
+        let second = told(events.of(page(4..4, 30, 30)).unwrap());
+        assert!(matches!(&second[..], [(0, Some(position))] if position.contains("[[1,3]]")));
+        assert!(events.idle().unwrap().is_some());
+    }
+
+    #[test]
+    fn a_large_page_is_several_events_and_each_can_be_resumed_after() {
+        let mut events = events();
+        let told = told(events.of(page(1..601, 10, 10)).unwrap());
+        assert_eq!(told.iter().map(|(count, _)| count).sum::<usize>(), 600);
+        assert!(told.len() > 2 && told.iter().all(|(_, position)| position.is_some()));
+        assert!(told[0].1.as_ref().is_some_and(|first| !first.contains("600")));
+    }
+
+    #[test]
+    fn what_is_pending_when_a_pass_begins_is_left_out() {
+        let mut events = events();
+        events.of(page(1..3, 10, 10)).unwrap();
+        events.begin_pass();
+        let counts: Vec<_> = told(events.of(page(1..4, 10, 10)).unwrap());
+        assert_eq!(counts.len(), 1);
+        assert_eq!(counts[0].0, 1);
     }
 }

@@ -105,7 +105,7 @@ async fn read(
             }
         }
         if events.is_waiting() {
-            let _ = tokio::time::timeout(DURABLE_AGAIN, reader.wait()).await;
+            tokio::time::timeout(DURABLE_AGAIN, reader.wait()).await.unwrap_or(Ok(()))?;
         } else {
             reader.wait().await?;
         }

@@ -19,9 +19,9 @@ use crate::source::Task;
 const TRY_EVERY: Duration = Duration::from_secs(1);
 /// How often the holder looks whether its connection lives, and how long it waits for an answer.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Who has waited lets its predecessor notice that the lock is lost, and drop what is in flight.
-const PREDECESSOR_NOTICES: Duration = Duration::from_secs(2);
+const PREDECESSOR_NOTICES: Duration = Duration::from_millis(2_500);
 
 /// A transaction may be idle for ever here.
 const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0";
