@@ -274,8 +274,8 @@ impl Reader {
         Err(Error::transient(message))
     }
 
-    /// Whether everything up to the end of the settings has been told. A query that ends is no proof,
-    /// since now and then one ends too early; two after that end with nothing new are.
+    /// Whether everything up to the end of the settings has been told. A query that ends is no
+    /// proof, since now and then one ends too early; two after that end with nothing new are.
     async fn has_reached(&mut self, end: Timestamp) -> Result<bool> {
         if self.place.told_up_to() >= end || self.is_confirming {
             return Ok(true);
