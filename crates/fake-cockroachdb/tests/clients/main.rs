@@ -2,7 +2,11 @@
 
 mod process;
 
-use std::{env, path::PathBuf, process::ExitCode};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -21,7 +25,7 @@ fn main() -> ExitCode {
 fn trial(
     name: &str,
     client: Result<PathBuf, String>,
-    test: fn(&PathBuf) -> Result<(), String>,
+    test: fn(&Path) -> Result<(), String>,
 ) -> Trial {
     match client {
         Ok(client) => Trial::test(name, move || test(&client).map_err(Failed::from)),
@@ -64,7 +68,7 @@ fn node_pg() -> Result<PathBuf, String> {
 
 const TABLE: &str = "CREATE TABLE t (id INT8 PRIMARY KEY, s STRING); INSERT INTO t VALUES (1, 'a')";
 
-fn psql(program: &PathBuf) -> Result<(), String> {
+fn psql(program: &Path) -> Result<(), String> {
     let fake = Fake::start(TABLE)?;
     let psql = |sql: &str| {
         let arguments = ["-v", "ON_ERROR_STOP=1", "-AtX", &fake.url, "-c", sql];
@@ -116,7 +120,7 @@ async def main():
 asyncio.run(main())
 ";
 
-fn follow_with_asyncpg(python: &PathBuf) -> Result<(), String> {
+fn follow_with_asyncpg(python: &Path) -> Result<(), String> {
     let fake = Fake::start(TABLE)?;
     let python = python.display().to_string();
     run(&python, &["-c", ASYNCPG], &[("FAKE_URL", &fake.url_with_password())]).map(drop)
@@ -142,7 +146,7 @@ const { Client, Query } = require('pg');
 })().catch((error) => { console.error(error); process.exit(1); });
 ";
 
-fn follow_with_node_pg(folder: &PathBuf) -> Result<(), String> {
+fn follow_with_node_pg(folder: &Path) -> Result<(), String> {
     let fake = Fake::start(TABLE)?;
     let modules = folder.join("node_modules").display().to_string();
     let variables = [("FAKE_URL", &*fake.url_with_password()), ("NODE_PATH", &modules)];

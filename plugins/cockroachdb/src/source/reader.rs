@@ -59,6 +59,8 @@ struct Reader<'s> {
     join_after: Option<Hlc>,
     gc: Option<Duration>,
     is_warned: bool,
+    /// Whether all rows are to come anew, and none has yet.
+    is_rescanning: bool,
 }
 
 /// What is being read.
@@ -98,6 +100,7 @@ impl<'s> Reader<'s> {
             join_after: None,
             gc: None,
             is_warned: false,
+            is_rescanning: false,
         }
     }
 
@@ -285,6 +288,7 @@ impl<'s> Reader<'s> {
         if at < self.position.at {
             return Ok(());
         }
+        self.is_rescanning = false;
         if let Phase::Scanning(_, scanned) = &mut self.phase {
             let scanned = std::mem::take(scanned);
             let marks = self.marks(&scanned, Operation::SnapshotEnd);
@@ -330,9 +334,11 @@ impl<'s> Reader<'s> {
 
     /// Begins anew at the present, if the user wants that.
     async fn lost(&mut self, error: Error) -> Result<()> {
-        if self.source.config.on_lost == OnLost::Stop {
+        // A position of just now cannot be too old: it is something else, such as a dropped table.
+        if self.source.config.on_lost == OnLost::Stop || self.is_rescanning {
             return Err(error);
         }
+        self.is_rescanning = true;
         let session = self.source.database.session().await?;
         self.position.at = now(&session).await?;
         self.position.tables.clear();

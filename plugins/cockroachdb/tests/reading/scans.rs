@@ -151,6 +151,18 @@ async fn a_lost_position_is_scanned_anew_if_the_user_wants_that() {
 }
 
 #[tokio::test]
+async fn a_table_that_is_gone_is_not_scanned_anew_for_ever() {
+    let server = server(TABLE);
+    let settings = json!({"tables": ["t"], "on_lost": "rescan"});
+    let source = open(&server, settings).await.unwrap();
+    let partition = source.partitions().await.unwrap().remove(0);
+    server.execute("DROP TABLE t").unwrap();
+    let mut stream = source.read(&partition, None);
+    let error = until(&partition.id, &mut stream, &mut Read::default(), is_idle).await.unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::PositionLost, "{error}");
+}
+
+#[tokio::test]
 async fn another_program_s_cursor_is_taken_over() {
     let server = server(TABLE);
     server.execute("CREATE TABLE cursor_store (key STRING PRIMARY KEY, cursor STRING)").unwrap();
