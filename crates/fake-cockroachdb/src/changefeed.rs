@@ -41,6 +41,20 @@ pub(crate) enum Scan {
     Only,
 }
 
+/// Whether tables of several families are told family by family, or refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Families {
+    Split,
+    One,
+}
+
+/// What tables are called: `shop.public.orders`, or `orders`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Naming {
+    Full,
+    Short,
+}
+
 /// How messages are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
@@ -50,8 +64,8 @@ pub(crate) struct Shape {
     pub(crate) has_diff: bool,
     pub(crate) key_in_value: bool,
     pub(crate) topic_in_value: bool,
-    pub(crate) full_table_name: bool,
-    pub(crate) splits_families: bool,
+    pub(crate) naming: Naming,
+    pub(crate) families: Families,
 }
 
 /// The options that are understood; those without effect here are marked so.
@@ -142,8 +156,14 @@ impl Options<'_> {
             has_diff: self.has("diff"),
             key_in_value: self.has("key_in_value"),
             topic_in_value: self.has("topic_in_value"),
-            full_table_name: self.has("full_table_name"),
-            splits_families: self.has("split_column_families"),
+            naming: match self.has("full_table_name") {
+                true => Naming::Full,
+                false => Naming::Short,
+            },
+            families: match self.has("split_column_families") {
+                true => Families::Split,
+                false => Families::One,
+            },
         })
     }
 
@@ -193,7 +213,7 @@ impl Plan {
         };
         let mut tables = Vec::new();
         for name in &names {
-            tables.push(target(store, name, start, shape.splits_families)?);
+            tables.push(target(store, name, start, shape.families)?);
         }
         if let Some(start) = start
             && start < store.gc_threshold
@@ -224,7 +244,7 @@ fn target(
     store: &Store,
     name: &str,
     start: Option<Hlc>,
-    splits_families: bool,
+    families: Families,
 ) -> Result<usize, SqlError> {
     let unresolved = |error: SqlError| {
         let message = format!("failed to resolve targets in the CHANGEFEED stmt: {error}");
@@ -250,7 +270,7 @@ fn target(
             format!("user does not have the CHANGEFEED or SELECT privilege on relation {name}");
         return Err(SqlError::new("42501", message));
     }
-    if table.schema.has_families() && !splits_families {
+    if table.schema.has_families() && families == Families::One {
         let message = format!(
             "CHANGEFEED targeting a table ({name}) with multiple column families requires WITH \
              split_column_families and will emit multiple events per row."

@@ -51,9 +51,16 @@ pub(crate) enum Literal {
 /// Rows to change.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Write {
-    Insert { table: String, columns: Vec<String>, rows: Vec<Vec<Literal>>, replaces: bool },
+    Insert { table: String, columns: Vec<String>, rows: Vec<Vec<Literal>>, clash: Clash },
     Update { table: String, assignments: Vec<Equality>, filter: Vec<Equality> },
     Delete { table: String, filter: Vec<Equality> },
+}
+
+/// What an insert does about a row that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clash {
+    Refuse,
+    Replace,
 }
 
 /// A column and a value: in `SET` an assignment, in `WHERE` a condition.

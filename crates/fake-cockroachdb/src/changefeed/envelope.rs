@@ -1,6 +1,6 @@
 use std::{fmt::Write, sync::Arc};
 
-use super::{Plan, Projection, Shape};
+use super::{Families, Plan, Projection, Shape};
 use crate::{
     Hlc,
     datum::write_text,
@@ -47,7 +47,7 @@ pub(crate) fn messages(plan: &Plan, name: &Arc<str>, row: &RowCommit) -> Vec<Mes
     if !plan.query.as_ref().is_none_or(fulfils) {
         return Vec::new();
     }
-    if !plan.shape.splits_families || !schema.has_families() {
+    if plan.shape.families == Families::One || !schema.has_families() {
         return vec![message(plan, Arc::clone(name), row, None)];
     }
     let told = (0..schema.families.len()).filter(|&family| is_told(row, family));

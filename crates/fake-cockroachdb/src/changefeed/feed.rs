@@ -7,7 +7,7 @@ use tokio::{
 };
 
 use super::{
-    Message, Plan, Scan,
+    Message, Naming, Plan, Scan,
     envelope::{Envelope, messages},
 };
 use crate::{
@@ -216,17 +216,17 @@ impl Feed {
         if self.names.len() <= table {
             self.names.resize(table + 1, None);
         }
-        let is_full = self.plan.shape.full_table_name;
-        let name = || name(&self.shared.store(), table, is_full).into();
+        let naming = self.plan.shape.naming;
+        let name = || name(&self.shared.store(), table, naming).into();
         Arc::clone(self.names[table].get_or_insert_with(name))
     }
 }
 
-fn name(store: &Store, table: usize, is_full: bool) -> String {
+fn name(store: &Store, table: usize, naming: Naming) -> String {
     let name = &store.tables[table].name;
-    match is_full {
-        true => format!("{}.{name}", store.database),
-        false => name.rsplit('.').next().unwrap_or(name).to_owned(),
+    match naming {
+        Naming::Full => format!("{}.{name}", store.database),
+        Naming::Short => name.rsplit('.').next().unwrap_or(name).to_owned(),
     }
 }
 

@@ -1,7 +1,7 @@
-use super::{Equality, SqlError, Write, parser::Parser};
+use super::{Clash, Equality, SqlError, Write, parser::Parser};
 
 impl Parser<'_> {
-    pub(super) fn insert(&mut self, replaces: bool) -> Result<Write, SqlError> {
+    pub(super) fn insert(&mut self, clash: Clash) -> Result<Write, SqlError> {
         self.expect("into")?;
         let table = self.name()?;
         let columns = match self.takes_symbol('(') {
@@ -14,7 +14,7 @@ impl Parser<'_> {
             self.expect_symbol('(')?;
             rows.push(self.list(Self::literal)?);
             if !self.takes_symbol(',') {
-                return Ok(Write::Insert { table, columns, rows, replaces });
+                return Ok(Write::Insert { table, columns, rows, clash });
             }
         }
     }

@@ -1,5 +1,5 @@
 use super::{
-    Changefeed, Definition, Literal, Select, SqlError, Statement,
+    Changefeed, Clash, Definition, Literal, Select, SqlError, Statement,
     lexer::{Token, tokens},
     syntax_error,
 };
@@ -24,8 +24,8 @@ impl Parser<'_> {
             "begin" | "start" => return self.skipping(Statement::Begin),
             "commit" | "end" => return self.skipping(Statement::Commit),
             "rollback" | "abort" => return self.skipping(Statement::Rollback),
-            "insert" => Statement::Write(self.insert(false)?),
-            "upsert" => Statement::Write(self.insert(true)?),
+            "insert" => Statement::Write(self.insert(Clash::Refuse)?),
+            "upsert" => Statement::Write(self.insert(Clash::Replace)?),
             "update" => Statement::Write(self.update()?),
             "delete" => Statement::Write(self.delete()?),
             "drop" => Statement::Define(self.drop()?),

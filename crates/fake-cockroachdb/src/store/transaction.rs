@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{Image, RowCommit, Store, Table};
 use crate::{
     Datum, Hlc,
-    sql::{Equality, Literal, SqlError, Write},
+    sql::{Clash, Equality, Literal, SqlError, Write},
 };
 
 /// The rows that a transaction leaves, by table and key.
@@ -19,11 +19,11 @@ impl Store {
         let mut count = 0;
         for write in writes {
             count += match write {
-                Write::Insert { table, columns, rows, replaces } => {
+                Write::Insert { table, columns, rows, clash } => {
                     let index = self.table_index(table)?;
                     for row in rows {
                         let image = image(&self.tables[index], columns, row)?;
-                        self.put(&mut overlay, index, image, *replaces)?;
+                        self.put(&mut overlay, index, image, *clash)?;
                     }
                     rows.len()
                 }
@@ -58,7 +58,7 @@ impl Store {
         overlay: &mut Overlay,
         table: usize,
         image: Image,
-        replaces: bool,
+        clash: Clash,
     ) -> Result<(), SqlError> {
         let place = (table, image.key());
         let is_there = match overlay.get(&place) {
@@ -67,7 +67,7 @@ impl Store {
                 self.tables[table].current(&place.1).is_some_and(|version| version.image.is_some())
             }
         };
-        if is_there && !replaces {
+        if is_there && clash == Clash::Refuse {
             let message = "duplicate key value violates unique constraint";
             return Err(SqlError::new("23505", message));
         }
