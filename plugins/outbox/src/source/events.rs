@@ -55,7 +55,8 @@ impl Events {
         let mut events: Vec<_> = self.now_durable(page.log_durable).into_iter().collect();
         let is_durable = page.log_durable >= page.log_end;
         let keeps = self.outbox.config.done == Done::Keep;
-        let is_positioned = is_durable && !keeps;
+        let of_part = if is_durable && !keeps { Ending::Position } else { Ending::Open };
+        let of_page = if is_durable { Ending::Position } else { Ending::Open };
         let has_rows = !page.rows.is_empty();
         let mut batch = Batch::default();
         for row in page.rows {
@@ -64,7 +65,7 @@ impl Events {
             }
             batch.append(&self.outbox, row)?;
             if batch.bytes >= EVENT_BYTES {
-                events.push(self.event(&mut batch, is_positioned)?);
+                events.push(self.event(&mut batch, of_part)?);
             }
         }
         if let Pass::Finished(time) = page.pass {
@@ -74,7 +75,7 @@ impl Events {
             self.cursor = page.cursor;
         }
         if !batch.keys.is_empty() || (has_rows && keeps) {
-            events.push(self.event(&mut batch, is_durable)?);
+            events.push(self.event(&mut batch, of_page)?);
         }
         if has_rows && !is_durable {
             self.waiting.push_back((page.log_end, self.position()?));
@@ -100,12 +101,15 @@ impl Events {
         Some(Event::Changes { changes: Vec::new(), position: Some(position) })
     }
 
-    fn event(&self, batch: &mut Batch, is_positioned: bool) -> Result<Event> {
+    fn event(&self, batch: &mut Batch, ending: Ending) -> Result<Event> {
         let batch = mem::take(batch);
         if self.outbox.config.done != Done::Keep {
             self.outbox.pending.insert(&batch.keys);
         }
-        let position = if is_positioned { Some(self.position()?) } else { None };
+        let position = match ending {
+            Ending::Position => Some(self.position()?),
+            Ending::Open => None,
+        };
         Ok(Event::Changes { changes: batch.changes, position })
     }
 
@@ -122,6 +126,15 @@ impl Events {
             None => position,
         })
     }
+}
+
+/// What an event ends with.
+#[derive(Clone, Copy)]
+enum Ending {
+    /// A position to resume after it.
+    Position,
+    /// None: one follows.
+    Open,
 }
 
 /// Changes that become one event, and the rows that they are of.

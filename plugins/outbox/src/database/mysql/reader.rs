@@ -158,7 +158,7 @@ impl Reader for MySqlReader {
             self.snapshot.end_when_idle(&held);
             Pass::Unfinished
         };
-        let (log_end, log_durable) = self.log(&mut held, !rows.is_empty()).await?;
+        let (log_end, log_durable) = self.log(&mut held, &rows).await?;
         self.took = begun.elapsed();
         Ok(Page { rows, cursor: None, pass, log_end, log_durable })
     }
@@ -172,12 +172,12 @@ impl Reader for MySqlReader {
 
 impl MySqlReader {
     /// Asks for the log only where something depends on it.
-    async fn log(&mut self, held: &mut Held, has_rows: bool) -> Result<(u64, u64)> {
-        if !has_rows && self.log_end.is_none() {
+    async fn log(&mut self, held: &mut Held, rows: &[FoundRow]) -> Result<(u64, u64)> {
+        if rows.is_empty() && self.log_end.is_none() {
             return Ok((0, 0));
         }
         let (end, durable) = held.log().await?;
-        let log_end = if has_rows { end } else { self.log_end.unwrap_or(end) };
+        let log_end = if rows.is_empty() { self.log_end.unwrap_or(end) } else { end };
         self.log_end = (durable < log_end).then_some(log_end);
         Ok((log_end, durable))
     }

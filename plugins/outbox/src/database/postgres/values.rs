@@ -1,5 +1,7 @@
 //! From what the server sends to values, without a copy in between.
 
+use std::ops::RangeInclusive;
+
 use jiff::{SignedDuration, Timestamp, civil};
 use rowtide_core::{ColumnType, Error, Result, Value};
 use sqlx::{Row, ValueRef, postgres::PgRow};
@@ -132,7 +134,7 @@ fn text(bytes: &[u8]) -> Option<&str> {
 }
 
 fn date(days: i32) -> Option<Value> {
-    if let Some(infinite) = infinite(days == i32::MAX, days == i32::MIN) {
+    if let Some(infinite) = infinite(days, i32::MIN..=i32::MAX) {
         return Some(infinite);
     }
     let date = EPOCH.checked_add(SignedDuration::from_hours(i64::from(days) * 24)).ok()?;
@@ -150,18 +152,18 @@ fn point<T>(
     value: fn(T) -> Value,
     behind_epoch: impl FnOnce(SignedDuration) -> Option<T>,
 ) -> Option<Value> {
-    match infinite(micros == i64::MAX, micros == i64::MIN) {
+    match infinite(micros, i64::MIN..=i64::MAX) {
         Some(infinite) => Some(infinite),
         None => behind_epoch(SignedDuration::from_micros(micros)).map(value),
     }
 }
 
 /// PostgreSQL's words for what no calendar has.
-fn infinite(is_end: bool, is_beginning: bool) -> Option<Value> {
-    match (is_end, is_beginning) {
-        (true, _) => Some(Value::from("infinity")),
-        (_, true) => Some(Value::from("-infinity")),
-        _ => None,
+fn infinite<N: PartialEq>(number: N, all: RangeInclusive<N>) -> Option<Value> {
+    match () {
+        () if number == *all.end() => Some(Value::from("infinity")),
+        () if number == *all.start() => Some(Value::from("-infinity")),
+        () => None,
     }
 }
 
