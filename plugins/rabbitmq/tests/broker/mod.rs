@@ -1,6 +1,6 @@
 //! A broker, and a reader of its queues that shares no code with the sink.
 
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![expect(dead_code, reason = "each test uses a part of it")]
 
 use std::{
     fs,
