@@ -1,6 +1,7 @@
 pub(crate) mod decoding;
 pub(crate) mod duplicates;
 pub(crate) mod feeds;
+pub(crate) mod garbage;
 pub(crate) mod position;
 pub(crate) mod reader;
 pub(crate) mod regrouping;
@@ -32,7 +33,7 @@ pub(crate) struct CockroachSource {
     /// The name of the database, as the cluster knows it.
     pub(crate) name: String,
     pub(crate) cluster: String,
-    /// In the order of their names; none with a query.
+    /// In the order of their names; with a query the one that it reads.
     pub(crate) targets: Vec<Target>,
     /// How far each partition is, as this process knows it.
     pub(crate) known: watch::Sender<HashMap<PartitionId, FeedPosition>>,
@@ -47,7 +48,7 @@ impl CockroachSource {
         catalog.require_rangefeeds().await?;
         let targets = match &config.tables {
             Some(tables) => catalog.targets(tables).await?,
-            None => Vec::new(),
+            None => catalog.target_of(config.query.as_deref().unwrap_or_default()).await?,
         };
         let cluster = catalog.cluster().await;
         let name = catalog.database;
@@ -84,7 +85,7 @@ impl Source for CockroachSource {
         let (at, is_scanned) = self.beginning(&session).await?;
         let partition = |feed: FeedId| {
             let tables = if is_scanned { BTreeSet::new() } else { self.tables(&feed) };
-            let position = FeedPosition { cluster: self.cluster.clone(), at, tables };
+            let position = FeedPosition::new(&self.cluster, at, tables);
             let id = feed.to_string();
             Ok(Partition { start: Some(position.encode()?), ..Partition::new(id) })
         };

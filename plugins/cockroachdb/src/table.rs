@@ -3,6 +3,7 @@
 pub(crate) mod catalog;
 pub(crate) mod layout;
 pub(crate) mod message;
+mod query;
 mod value;
 
 pub(crate) use catalog::{Catalog, Target};

@@ -1,17 +1,57 @@
-//! What every source must do, against the fake, once as it should be and once as it may be.
+//! What every source must do, against the fake, and again under everything that passes unnoticed.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{env, process::ExitCode, sync::Arc};
 
+use libtest_mimic::{Arguments, Failed, Trial};
 use rowtide_cockroachdb as _;
 use rowtide_conformance::{Capability, Result, SourceHarness, Suite, Upstream, Write, async_trait};
 use rowtide_core::{Error, Operation, Value};
 use rowtide_fake_cockroachdb::{Faults, Options, Server};
 
+/// How many seeds run where the suite runs for every commit, and how many elsewhere.
+const SEEDS_IN_CI: u64 = 200;
+const SEEDS: u64 = 40;
+
+/// What takes the order between keys for the same each time, which no changefeed promises.
+const COMPARES_KEYS: [&str; 2] =
+    ["resumes_after_every_position", "acknowledging_prunes_nothing_unacknowledged"];
+
 fn main() -> ExitCode {
-    rowtide_conformance::main(vec![Suite::source(Cockroach)])
+    let mut arguments = Arguments::from_args();
+    // They mostly wait.
+    arguments.test_threads.get_or_insert(8);
+    let seeds = if env::var_os("CI").is_some() { SEEDS_IN_CI } else { SEEDS };
+    // `ROWTIDE_SEED=17` runs one alone.
+    let one: Option<u64> = env::var("ROWTIDE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let range = one.map_or(0..seeds, |seed| seed..seed + 1);
+    let mut trials = Suite::source(Cockroach { faults: Faults::none() }).into_trials();
+    trials.extend(range.map(|seed| {
+        let name = format!("every_scenario_holds_with_seed_{seed:03}");
+        Trial::test(name, move || run(seed).map_err(Failed::from))
+    }));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-struct Cockroach;
+/// Runs all scenarios on servers that misbehave, one after the other.
+fn run(seed: u64) -> Result<(), String> {
+    let faults = Faults { cut: 0, drain: 0, stall: 0, ..Faults::seeded(seed) };
+    let ordered = Faults { shuffle: 0, ..faults.clone() };
+    let [suite, ordered] = [faults, ordered].map(|faults| Suite::source(Cockroach { faults }));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let lacking = ["keeps_transactions_together", "children_follow_parents"];
+    for name in suite.scenarios().into_iter().filter(|name| !lacking.contains(name)) {
+        let suite = if COMPARES_KEYS.contains(&name) { &ordered } else { &suite };
+        let checked = runtime.block_on(suite.check(name));
+        checked.map_err(|failure| format!("seed {seed}, {name}: {failure}"))?;
+    }
+    Ok(())
+}
+
+struct Cockroach {
+    /// What passes unnoticed: what ends a connection has a test of its own.
+    faults: Faults,
+}
 
 #[async_trait]
 impl SourceHarness for Cockroach {
@@ -27,16 +67,8 @@ impl SourceHarness for Cockroach {
     }
 
     async fn upstream(&self) -> Result<Arc<dyn Upstream>> {
-        // All that passes unnoticed: what ends a connection has its own test.
-        let faults = Faults {
-            duplicate: 150,
-            replay: 300,
-            other_shape: 300,
-            zero_resolved: 500,
-            ..Faults::none()
-        };
-        let server = Server::start(Options { faults, ..Options::default() }).map_err(failed)?;
-        let cluster = Cluster { server };
+        let options = Options { faults: self.faults.clone(), ..Options::default() };
+        let cluster = Cluster { server: Server::start(options).map_err(failed)? };
         cluster.run(CREATE)?;
         Ok(Arc::new(cluster))
     }

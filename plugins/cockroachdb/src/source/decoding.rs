@@ -42,6 +42,11 @@ impl Decoder {
 
     pub(super) async fn change(&mut self, row: &RowMessage<'_>, origin: Origin) -> Result<Change> {
         let fields = row.after.as_ref().or(row.before.as_ref());
+        // A scan for a change of the schema tells old versions at a new time.
+        let is_backfill = origin == Origin::Log && row.mvcc.is_some_and(|mvcc| mvcc < row.updated);
+        if is_backfill {
+            self.layouts.note_rewrite(row.topic, row.updated);
+        }
         if self.layouts.known(row.topic, fields).is_none() {
             self.layouts.learn(row.topic, fields).await?;
         }
@@ -50,8 +55,6 @@ impl Decoder {
             let message = format!("the columns of `{}` changed while they were read", row.topic);
             return Err(rowtide_core::Error::transient(message));
         };
-        // A scan for a change of the schema tells old versions at a new time.
-        let is_backfill = origin == Origin::Log && row.mvcc.is_some_and(|mvcc| mvcc < row.updated);
         let operation = match origin {
             Origin::Snapshot => Operation::Read,
             Origin::Log if row.after.is_none() => Operation::Delete,

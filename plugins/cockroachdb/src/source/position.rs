@@ -15,9 +15,16 @@ pub(crate) struct FeedPosition {
     pub(crate) at: Hlc,
     /// The tables whose rows are downstream as they were then. Others have to be scanned first.
     pub(crate) tables: BTreeSet<String>,
+    /// Whether the feed had no table at all, so that nothing is missed wherever it begins.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) unused: bool,
 }
 
 impl FeedPosition {
+    pub(crate) fn new(cluster: &str, at: Hlc, tables: BTreeSet<String>) -> Self {
+        Self { cluster: cluster.to_owned(), at, tables, unused: false }
+    }
+
     pub(crate) fn encode(&self) -> Result<Position> {
         Position::encode(self)
     }
@@ -55,7 +62,7 @@ mod tests {
     fn a_position_of_another_cluster_is_lost() {
         let at = "1692283563643512000.0000000007".parse().unwrap();
         let tables = BTreeSet::from(["public.orders".to_owned()]);
-        let position = FeedPosition { cluster: "a".to_owned(), at, tables };
+        let position = FeedPosition::new("a", at, tables);
         let encoded = position.attested().unwrap();
         assert_eq!(FeedPosition::decode(&encoded, "a").unwrap(), position);
         assert_eq!(FeedPosition::decode(&encoded, "").unwrap(), position);

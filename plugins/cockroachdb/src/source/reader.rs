@@ -1,9 +1,6 @@
 //! Reads a feed: scans the tables that are not covered yet, then follows what happens.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::collections::{BTreeSet, VecDeque};
 
 use futures_util::stream;
 use rowtide_core::{
@@ -17,6 +14,7 @@ use super::{
     decoding::{Decoder, Origin},
     duplicates::Window,
     feeds::FeedId,
+    garbage::GarbageWatch,
     now,
     position::FeedPosition,
     statement::{Scan, changefeed},
@@ -57,8 +55,7 @@ struct Reader<'s> {
     opened: Option<Hlc>,
     /// Tables that are not covered join once this has been passed: they did not exist before.
     join_after: Option<Hlc>,
-    gc: Option<Duration>,
-    is_warned: bool,
+    garbage: Option<GarbageWatch>,
     /// Whether all rows are to come anew, and none has yet.
     is_rescanning: bool,
 }
@@ -86,7 +83,11 @@ enum Outcome {
 impl<'s> Reader<'s> {
     fn new(source: &'s CockroachSource, id: FeedId, position: FeedPosition) -> Self {
         let tables = source.tables(&id);
-        let layouts = Layouts::new(source.database.clone(), &source.name, &source.targets);
+        let database = source.database.clone();
+        let layouts = match &source.config.query {
+            Some(_) => Layouts::of_query(database, source.targets.first()),
+            None => Layouts::new(database, &source.name, &source.targets),
+        };
         Self {
             source,
             id,
@@ -98,8 +99,7 @@ impl<'s> Reader<'s> {
             window: Window::default(),
             opened: None,
             join_after: None,
-            gc: None,
-            is_warned: false,
+            garbage: None,
             is_rescanning: false,
         }
     }
@@ -128,9 +128,17 @@ impl<'s> Reader<'s> {
             Some(opened) => opened,
             None => self.open().await?,
         };
+        // A table that is left out misses changes: once it comes back it is scanned.
+        self.position.tables.retain(|table| self.tables.contains(table));
         if self.tables.is_empty() {
+            self.position = FeedPosition { at: opened, unused: true, ..self.position.clone() };
             self.phase = Phase::Unused;
             return self.idle();
+        }
+        if std::mem::take(&mut self.position.unused) {
+            // Nothing was read yet, so the first table may begin at the present.
+            self.position.at = opened;
+            return self.progress();
         }
         let missing: BTreeSet<_> = self.tables.difference(&self.position.tables).cloned().collect();
         if !missing.is_empty() && self.join_after.is_none() {
@@ -153,18 +161,20 @@ impl<'s> Reader<'s> {
         let session = self.source.database.session().await?;
         let catalog = Catalog::open(&session).await?;
         let opened = now(&session).await?;
+        let mut ttl = None;
         for target in self.targets(&self.tables) {
-            let ttl = catalog.gc_ttl_seconds(target).await.map(Duration::from_secs);
-            self.gc = ttl.into_iter().chain(self.gc).min();
+            ttl = catalog.gc_ttl(target).await.into_iter().chain(ttl).min();
         }
         self.opened = Some(opened);
         self.source.note(self.partition(), self.position.clone());
-        self.warn_of_garbage_collection(opened);
+        let known = self.source.known.subscribe();
+        self.garbage = ttl.map(|ttl| GarbageWatch::start(self.id, known, opened, ttl));
         Ok(opened)
     }
 
     fn targets(&self, tables: &BTreeSet<String>) -> Vec<&'s Target> {
-        let is_meant = |target: &&Target| tables.contains(&target.full_name());
+        let is_query = tables.contains(QUERY);
+        let is_meant = |target: &&Target| is_query || tables.contains(&target.full_name());
         self.source.targets.iter().filter(is_meant).collect()
     }
 
@@ -195,18 +205,18 @@ impl<'s> Reader<'s> {
     }
 
     fn marks(&self, tables: &BTreeSet<String>, operation: Operation) -> Vec<Change> {
-        let mark = |full: &String| {
-            let (schema, name) = full.split_once('.').unwrap_or(("", full));
-            let mut table = Table::new(name, Vec::new());
-            table.namespace = (!schema.is_empty()).then(|| schema.into());
+        let mark = |target: &Target| {
+            let mut table = Table::new(target.name.as_str(), Vec::new());
+            table.namespace = Some(target.schema.as_str().into());
             let at = self.position.at;
+            let full = target.full_name();
             let scope = format!("{}.{full}/{}", self.source.name, operation.name());
             let id = ChangeId::new(scope).major(at.wall).minor(u64::from(at.logical));
             let mut change = Change::new(id, table.into(), operation);
             change.committed_at = at.timestamp();
             change
         };
-        tables.iter().filter(|table| *table != QUERY).map(mark).collect()
+        self.targets(tables).into_iter().map(mark).collect()
     }
 
     /// Waits for a row, and takes all that are there with it, up to an event's size.
@@ -293,7 +303,6 @@ impl<'s> Reader<'s> {
             let scanned = std::mem::take(scanned);
             let marks = self.marks(&scanned, Operation::SnapshotEnd);
             self.position.tables.extend(scanned);
-            self.position.tables.retain(|table| self.tables.contains(table));
             let position = Some(self.position.attested()?);
             self.ready.push_back(Event::Changes { changes: marks, position });
             // Dropping the rows ends the scan's changefeed.
@@ -303,13 +312,17 @@ impl<'s> Reader<'s> {
         }
         self.window.advance();
         self.position.at = at;
-        self.warn_of_garbage_collection(at);
         if self.join_after.is_some_and(|after| at >= after) {
             self.join_after = None;
             self.phase = Phase::Deciding;
         } else if self.opened.is_some_and(|opened| at >= opened) {
             return self.idle();
         }
+        self.progress()
+    }
+
+    /// Yields the position alone.
+    fn progress(&mut self) -> Result<()> {
         let position = Some(self.position.attested()?);
         self.ready.push_back(Event::Changes { changes: Vec::new(), position });
         Ok(())
@@ -352,22 +365,6 @@ impl<'s> Reader<'s> {
         let position = Some(self.position.encode()?);
         self.ready.push_back(Event::Changes { changes: Vec::new(), position });
         Ok(())
-    }
-
-    /// Tells once when what is saved has half of its time behind it.
-    fn warn_of_garbage_collection(&mut self, now: Hlc) {
-        let saved = self.source.known.borrow().get(&self.partition()).map(|position| position.at);
-        let (Some(saved), Some(ttl)) = (saved, self.gc) else { return };
-        let age = Duration::from_nanos(now.wall.saturating_sub(saved.wall));
-        let is_old = age > ttl / 2;
-        if is_old && !self.is_warned {
-            tracing::warn!(
-                "the saved position of feed {} is {age:.0?} old, and the cluster keeps old \
-                 versions for {ttl:?} (`gc.ttlseconds`): after that the position is lost",
-                self.id
-            );
-        }
-        self.is_warned = is_old;
     }
 
     fn partition(&self) -> PartitionId {

@@ -44,12 +44,17 @@ fn children(source: &CockroachSource, id: &FeedId, old: &[FeedPosition]) -> Resu
     let parents: Vec<_> = FeedId::all(id.count, id.generation)
         .map(|feed| PartitionId::new(feed.to_string()))
         .collect();
-    let lowest = old.iter().map(|position| position.at).min();
+    // Where a feed without tables stands says nothing, unless all are such.
+    let used = old.iter().filter(|position| !position.unused).map(|position| position.at).min();
+    let lowest = used.or_else(|| old.iter().map(|position| position.at).max());
     let at = lowest.ok_or_else(|| Error::fatal("no feed is to be regrouped"))?;
     let child = |feed: FeedId| {
         let mut tables = source.tables(&feed);
         tables.retain(|table| covered.contains(table));
-        let position = FeedPosition { cluster: source.cluster.clone(), at, tables };
+        let position = FeedPosition {
+            unused: used.is_none(),
+            ..FeedPosition::new(&source.cluster, at, tables)
+        };
         Ok(Partition {
             parents: parents.clone(),
             start: Some(position.encode()?),

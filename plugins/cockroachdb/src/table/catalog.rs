@@ -1,8 +1,8 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use rowtide_core::{Error, Result, settings::Tables};
 
-use super::value::column_type;
+use super::{query::table_of, value::column_type};
 use crate::connection::{Session, literal, quoted};
 
 /// What a statement finds out about the tables of a database.
@@ -121,28 +121,12 @@ impl<'s> Catalog<'s> {
 
     /// The tables that a setting means.
     pub(crate) async fn targets(&self, tables: &Tables) -> Result<Vec<Target>> {
-        let mut found = Vec::new();
-        let mut views = BTreeSet::new();
-        for row in self.session.query("SHOW TABLES").await? {
-            let text = |name: &str| row.get(name).unwrap_or_default().to_owned();
-            let (schema, name) = (text("schema_name"), text("table_name"));
-            let target = Target { schema, name, families: Vec::new() };
-            if text("type") == "table" {
-                found.push(target);
-            } else {
-                views.insert(target.full_name());
-            }
-        }
+        let (mut found, views) = self.tables_and_views().await?;
         for name in tables.named() {
             if found.iter().any(|target| target.is_called(name, &self.database)) {
                 continue;
             }
-            let full = if name.contains('.') { name.to_owned() } else { format!("public.{name}") };
-            let message = match views.contains(&full) {
-                true => format!("`{name}` is no table, and only tables have changefeeds"),
-                false => format!("there is no table `{name}` in `{}`", self.database),
-            };
-            return Err(Error::config(message).key("tables"));
+            return Err(self.missing(name, &views).key("tables"));
         }
         found.retain(|target| target.is_meant(tables, &self.database));
         if found.is_empty() {
@@ -154,6 +138,51 @@ impl<'s> Catalog<'s> {
         }
         found.sort_by_key(Target::full_name);
         Ok(found)
+    }
+
+    /// The table that a query reads.
+    pub(crate) async fn target_of(&self, query: &str) -> Result<Vec<Target>> {
+        let Some(name) = table_of(query) else {
+            let error = Error::config("the query names no table after FROM").key("query");
+            return Err(error.help("write `SELECT … FROM orders WHERE …`"));
+        };
+        let (tables, views) = self.tables_and_views().await?;
+        let full = name.join(".");
+        let is_meant = |target: &&Target| target.is_called(&full, &self.database);
+        let target = match tables.into_iter().find(|target| is_meant(&target)) {
+            Some(target) => target,
+            // A name in full may be of another database, of which the cluster knows.
+            None if name.len() == 3 => {
+                let [_, schema, name] = <[String; 3]>::try_from(name).unwrap_or_default();
+                return Ok(vec![Target { schema, name, families: Vec::new() }]);
+            }
+            None => return Err(self.missing(&full, &views).key("query")),
+        };
+        self.require_privilege(&target).await.map_err(|error| error.key("query"))?;
+        Ok(vec![target])
+    }
+
+    async fn tables_and_views(&self) -> Result<(Vec<Target>, BTreeSet<String>)> {
+        let (mut tables, mut views) = (Vec::new(), BTreeSet::new());
+        for row in self.session.query("SHOW TABLES").await? {
+            let text = |name: &str| row.get(name).unwrap_or_default().to_owned();
+            let (schema, name) = (text("schema_name"), text("table_name"));
+            let target = Target { schema, name, families: Vec::new() };
+            if text("type") == "table" {
+                tables.push(target);
+            } else {
+                views.insert(target.full_name());
+            }
+        }
+        Ok((tables, views))
+    }
+
+    fn missing(&self, name: &str, views: &BTreeSet<String>) -> Error {
+        let full = if name.contains('.') { name.to_owned() } else { format!("public.{name}") };
+        Error::config(match views.contains(&full) {
+            true => format!("`{name}` is no table, and only tables have changefeeds"),
+            false => format!("there is no table `{name}` in `{}`", self.database),
+        })
     }
 
     async fn require_privilege(&self, target: &Target) -> Result<()> {
@@ -174,13 +203,13 @@ impl<'s> Catalog<'s> {
         Ok(if families.len() > 1 { families } else { Vec::new() })
     }
 
-    /// The seconds for which the cluster keeps old versions of a table.
-    pub(crate) async fn gc_ttl_seconds(&self, target: &Target) -> Option<u64> {
+    /// For how long the cluster keeps old versions of a table.
+    pub(crate) async fn gc_ttl(&self, target: &Target) -> Option<Duration> {
         let sql = format!("SHOW ZONE CONFIGURATION FROM TABLE {}", target.sql());
         let rows = self.session.query(&sql).await.ok()?;
         let zone = rows.first()?.get("raw_config_sql")?.split_once("gc.ttlseconds = ")?.1;
         let end = zone.find(|character: char| !character.is_ascii_digit()).unwrap_or(zone.len());
-        zone[..end].parse().ok()
+        zone[..end].parse().ok().map(Duration::from_secs)
     }
 }
 

@@ -7,9 +7,10 @@ use super::{
     Target,
     catalog::{Described, columns},
     message::Fields,
+    query::parts,
     value::value,
 };
-use crate::connection::Database;
+use crate::{connection::Database, hlc::Hlc};
 
 /// How the rows of a changefeed become rows of tables.
 ///
@@ -18,18 +19,24 @@ use crate::connection::Database;
 pub(crate) struct Layouts {
     database: Database,
     topics: HashMap<String, Topic>,
+    /// The table of a query, which messages name in their own way.
+    queried: Option<Target>,
 }
 
 /// What one name of a changefeed's messages stands for.
+#[derive(Clone)]
 struct Topic {
     target: Target,
     family: Option<Arc<str>>,
     scope: Arc<str>,
     /// The one used last comes first.
     layouts: Vec<Layout>,
+    /// When its rows were last rewritten.
+    rewritten_at: Hlc,
 }
 
 /// A table whose rows have certain columns.
+#[derive(Clone)]
 pub(crate) struct Layout {
     pub(crate) table: Arc<Table>,
     pub(crate) family: Option<Arc<str>>,
@@ -50,7 +57,12 @@ impl Layouts {
             }
             topics.insert(full.clone(), Topic::new(target, &full, None));
         }
-        Self { database, topics }
+        Self { database, topics, queried: None }
+    }
+
+    /// The layouts of a query, which says by itself what its columns are called.
+    pub(crate) fn of_query(database: Database, target: Option<&Target>) -> Self {
+        Self { database, topics: HashMap::new(), queried: target.cloned() }
     }
 
     /// The layout of rows with these columns, if it is known.
@@ -67,11 +79,34 @@ impl Layouts {
     pub(crate) async fn learn(&mut self, topic: &str, fields: Option<&Fields<'_>>) -> Result<()> {
         let names: Option<Vec<&str>> =
             fields.map(|Fields(fields)| fields.iter().map(|(name, _)| &**name).collect());
-        let entry = self.topics.entry(topic.to_owned()).or_insert_with(|| Topic::guessed(topic));
         let session = self.database.session().await?;
+        let entry = self.entry(topic);
         let described = columns(&session, &entry.target).await?;
         entry.layouts.insert(0, entry.layout(&described, names.as_deref()));
         Ok(())
+    }
+
+    /// Forgets what the columns were: all rows were rewritten at that time, and a column of the same
+    /// name may be another one.
+    pub(crate) fn note_rewrite(&mut self, topic: &str, at: Hlc) {
+        let entry = self.entry(topic);
+        if entry.rewritten_at < at {
+            entry.rewritten_at = at;
+            entry.layouts.clear();
+        }
+    }
+
+    fn entry(&mut self, topic: &str) -> &mut Topic {
+        if !self.topics.contains_key(topic) {
+            // A name that needs quotes may come with them.
+            let plain = self.topics.get(&parts(topic).join(".")).cloned();
+            let made = plain.unwrap_or_else(|| match &self.queried {
+                Some(target) => Topic::new(target, topic, None),
+                None => Topic::guessed(topic),
+            });
+            self.topics.insert(topic.to_owned(), made);
+        }
+        self.topics.entry(topic.to_owned()).or_insert_with(|| Topic::guessed(topic))
     }
 }
 
@@ -81,14 +116,15 @@ impl Topic {
             Some(family) => format!("{full}.{family}").into(),
             None => full.into(),
         };
-        Self { target: target.clone(), family, scope, layouts: Vec::new() }
+        let (target, rewritten_at) = (target.clone(), Hlc::default());
+        Self { target, family, scope, layouts: Vec::new(), rewritten_at }
     }
 
-    /// A table of a query, which the changefeed alone names.
+    /// A table that nobody asked for.
     fn guessed(topic: &str) -> Self {
-        let mut parts = topic.rsplit('.');
-        let name = parts.next().unwrap_or(topic).to_owned();
-        let schema = parts.next().unwrap_or("public").to_owned();
+        let mut parts = parts(topic).into_iter().rev();
+        let name = parts.next().unwrap_or_else(|| topic.to_owned());
+        let schema = parts.next().unwrap_or_else(|| "public".to_owned());
         Self::new(&Target { schema, name, families: Vec::new() }, topic, None)
     }
 

@@ -45,7 +45,7 @@ pub(super) fn value(raw: &RawValue, column_type: &ColumnType) -> Value {
             Err(_) => of_any(json),
         },
         ColumnType::Decimal => Value::Decimal(unquoted(json).into()),
-        ColumnType::Int => unquoted(json).parse().map_or_else(|_| of_any(json), Value::Int),
+        ColumnType::Int => json.parse().map_or_else(|_| of_any(json), Value::Int),
         ColumnType::Float => unquoted(json).parse().map_or_else(|_| of_any(json), Value::Float),
         ColumnType::Float32 => unquoted(json).parse().map_or_else(|_| of_any(json), Value::Float32),
         ColumnType::Bool => match json {

@@ -23,5 +23,8 @@ fn main() -> ExitCode {
             nemesis::run(seed).map_err(Failed::from)
         })
     };
-    libtest_mimic::run(&Arguments::from_args(), range.map(trial).collect()).exit_code()
+    let mut arguments = Arguments::from_args();
+    // They mostly wait.
+    arguments.test_threads.get_or_insert(8);
+    libtest_mimic::run(&arguments, range.map(trial).collect()).exit_code()
 }

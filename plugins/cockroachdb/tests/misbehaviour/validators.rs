@@ -261,12 +261,16 @@ fn previous(at: Hlc) -> Hlc {
 }
 
 fn row_at(server: &Server, table: &str, key: i64, at: Hlc) -> Option<Columns> {
-    rows_at(server, table, at).remove(&key)
+    let sql = format!("SELECT * FROM {table} AS OF SYSTEM TIME '{at}' WHERE id = {key}");
+    rows(server, &sql).remove(&key)
 }
 
 fn rows_at(server: &Server, table: &str, at: Hlc) -> BTreeMap<i64, Columns> {
-    let sql = format!("SELECT * FROM {table} AS OF SYSTEM TIME '{at}'");
-    let answer = server.execute(&sql).expect("the table as it was");
+    rows(server, &format!("SELECT * FROM {table} AS OF SYSTEM TIME '{at}'"))
+}
+
+fn rows(server: &Server, sql: &str) -> BTreeMap<i64, Columns> {
+    let answer = server.execute(sql).expect("the table as it was");
     let row = |row: &Vec<Option<String>>| {
         let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "NULL".to_owned());
         let columns: Columns = answer.columns.iter().cloned().zip(row.iter().map(value)).collect();

@@ -91,3 +91,26 @@ async fn a_feed_that_was_regrouped_already_is_known_by_its_acknowledgement() {
     let regrouped = read_all(&*source, &old[..1], &positions, ended).await;
     assert_eq!(regrouped.children.len(), 1);
 }
+
+#[tokio::test]
+async fn a_feed_without_tables_begins_at_the_present_once_it_has_one() {
+    let server = server("CREATE TABLE a (id INT8 PRIMARY KEY); INSERT INTO a VALUES (1)");
+    let settings = json!({"tables": ["*"], "feeds": 8});
+    let source = open(&server, settings.clone()).await.unwrap();
+    let mut partitions = source.partitions().await.unwrap();
+    let all = |read: &Read| keys(read).len() == 1 && read.positions.len() == 8;
+    let positions = read_all(&*source, &partitions, &Read::default(), all).await;
+    // Of where they stand nothing is left, and nothing is missed either.
+    server.collect_garbage();
+    server
+        .execute(
+            "CREATE TABLE b (id INT8 PRIMARY KEY); CREATE TABLE c (id INT8 PRIMARY KEY);
+             CREATE TABLE d (id INT8 PRIMARY KEY); INSERT INTO b VALUES (2);
+             INSERT INTO c VALUES (3); INSERT INTO d VALUES (4)",
+        )
+        .unwrap();
+    partitions.retain(|partition| !positions.positions[&partition.id].text().contains("public.a"));
+    let source = open(&server, settings).await.unwrap();
+    let found = read_all(&*source, &partitions, &positions, |read| keys(read).len() == 3).await;
+    assert!(found.said().iter().all(|(operation, _)| operation.name() == "read"));
+}

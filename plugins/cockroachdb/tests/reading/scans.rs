@@ -128,6 +128,28 @@ async fn a_table_that_is_added_later_joins_at_the_position() {
 }
 
 #[tokio::test]
+async fn a_table_that_was_left_out_for_a_while_is_scanned_when_it_comes_back() {
+    let server = server(TABLE);
+    server.execute("CREATE TABLE u (id INT8 PRIMARY KEY); INSERT INTO u VALUES (10)").unwrap();
+    let both = open(&server, json!({"tables": ["t", "u"]})).await.unwrap();
+    let (partition, found) = read(&*both, None, is_idle).await.unwrap();
+    let position = found.positions[&partition.id].clone();
+    server.execute("INSERT INTO u VALUES (11); INSERT INTO t VALUES (6, 'x')").unwrap();
+
+    let one = open(&server, json!({"tables": ["t"]})).await.unwrap();
+    let mut found = Read::default();
+    let mut stream = one.read(&partition, Some(position));
+    until(&partition.id, &mut stream, &mut found, is_idle).await.unwrap();
+    assert_eq!(found.said(), [(Operation::Insert, 6)]);
+    let position = found.positions[&partition.id].clone();
+
+    let mut found = Read::default();
+    let mut stream = both.read(&partition, Some(position));
+    until(&partition.id, &mut stream, &mut found, is_idle).await.unwrap();
+    assert_eq!(found.sorted(), [(Operation::Read, 10), (Operation::Read, 11)]);
+}
+
+#[tokio::test]
 async fn a_lost_position_is_scanned_anew_if_the_user_wants_that() {
     let server = server(TABLE);
     let source = open(&server, json!({"tables": ["t"]})).await.unwrap();

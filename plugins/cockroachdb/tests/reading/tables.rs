@@ -107,3 +107,39 @@ async fn a_truncated_table_ends_the_pipeline() {
     assert_eq!(error.kind(), &rowtide_core::ErrorKind::Fatal, "{error}");
     assert!(error.to_string().contains("truncated"), "{error}");
 }
+
+#[tokio::test]
+async fn a_column_that_is_another_one_by_now_has_its_own_type() {
+    let server = server("CREATE TABLE t (id INT8 PRIMARY KEY, c INT8)");
+    let source = open(&server, json!({"tables": ["t"], "snapshot": "never"})).await.unwrap();
+    let partition = source.partitions().await.unwrap().remove(0);
+    let mut stream = source.read(&partition, None);
+    let mut found = Read::default();
+    server.execute("INSERT INTO t VALUES (1, 5)").unwrap();
+    until(&partition.id, &mut stream, &mut found, |read| !read.said().is_empty()).await.unwrap();
+    assert_eq!(after(&found.changes[0], "c"), Some(5.into()));
+    server
+        .execute(
+            "ALTER TABLE t DROP COLUMN c; ALTER TABLE t ADD COLUMN c BYTES;
+             INSERT INTO t VALUES (2, '\\x6162')",
+        )
+        .unwrap();
+    // Two rewrites of one row, and the new one.
+    until(&partition.id, &mut stream, &mut found, |read| read.said().len() >= 4).await.unwrap();
+    assert_eq!(after(&found.changes[3], "c"), Some(Value::Bytes((*b"ab").into())));
+}
+
+#[tokio::test]
+async fn a_query_may_read_a_table_of_another_schema() {
+    let server = server(
+        "CREATE TABLE sales.t (id INT8 PRIMARY KEY, u UUID);
+         INSERT INTO sales.t VALUES (1, '63616665-6630-3064-6465-616462656562')",
+    );
+    let settings = json!({"query": "SELECT id, u FROM sales.t"});
+    let source = open(&server, settings).await.unwrap();
+    let (_, found) = read(&*source, None, |read| read.idle > 0).await.unwrap();
+    let operations: Vec<_> = found.changes.iter().map(|change| change.operation).collect();
+    assert_eq!(operations, [Operation::SnapshotBegin, Operation::Read, Operation::SnapshotEnd]);
+    assert!(found.changes.iter().all(|change| change.table.namespace.as_deref() == Some("sales")));
+    assert_eq!(after(&found.changes[1], "u"), Some(Value::Uuid(*b"cafef00ddeadbeeb")));
+}
