@@ -97,6 +97,15 @@ impl Server {
         self.own.is_some()
     }
 
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether it is one's own and goes on by itself.
+    pub(crate) fn is_running(&self) -> bool {
+        self.own().and_then(|own| own.serving()).is_ok_and(|server| server.is_running())
+    }
+
     /// The process that serves.
     ///
     /// # Errors

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
             spanner_comes_back_at_its_address,
             spanner_takes_options_of_its_program,
             what_a_killed_test_started_ends,
+            what_one_test_leaves_the_next_one_has,
             an_existing_server_is_not_ours_to_kill,
             what_cannot_be_had_is_ignored_and_in_ci_fails,
         ],
@@ -127,6 +128,20 @@ fn hold() -> ExitCode {
     println!("{}", server.pid().unwrap());
     thread::sleep(PATIENCE);
     ExitCode::FAILURE
+}
+
+fn what_one_test_leaves_the_next_one_has() {
+    let first = Server::lease(Kind::Postgres).unwrap();
+    let beside = Server::lease(Kind::Postgres).unwrap();
+    let (pid, beside_it) = (first.pid().unwrap(), beside.pid().unwrap());
+    assert_ne!(pid, beside_it);
+    drop(first);
+    let next = Server::lease(Kind::Postgres).unwrap();
+    assert_eq!(next.pid().unwrap(), pid);
+    next.kill().unwrap();
+    drop((next, beside));
+    // One that was left dead is not had again.
+    assert_eq!(Server::lease(Kind::Postgres).unwrap().pid().unwrap(), beside_it);
 }
 
 fn an_existing_server_is_not_ours_to_kill() {

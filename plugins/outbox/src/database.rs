@@ -55,6 +55,9 @@ pub(crate) trait Reader: Send {
     /// Reads the next page of a pass, or the first of a new one. Does not wait for rows.
     async fn page(&mut self) -> Result<Page>;
 
+    /// How much of the log is on the disk by now.
+    async fn log_durable(&mut self) -> Result<u64>;
+
     /// Waits until there may be something new.
     async fn wait(&mut self) -> Result<()>;
 }

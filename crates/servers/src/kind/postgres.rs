@@ -20,13 +20,14 @@ use crate::{
 /// PostgreSQL does not run as root.
 const USER: &str = "postgres";
 
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 8] = [
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
     "wal_level=logical",
     "max_wal_senders=20",
     "max_replication_slots=20",
     "max_connections=200",
+    "max_prepared_transactions=10",
     "ssl=on",
 ];
 

@@ -46,6 +46,10 @@ impl Process {
         }
     }
 
+    pub(crate) fn is_running(&self) -> bool {
+        self.condition() == Condition::Running
+    }
+
     /// Sends a signal, unless the process has ended.
     pub(crate) fn signal(&self, name: &str) -> Result {
         if self.condition() == Condition::Ended {

@@ -92,7 +92,8 @@ impl Events {
         Ok(Some(Event::Idle { position: self.position()? }))
     }
 
-    fn now_durable(&mut self, log_durable: u64) -> Option<Event> {
+    /// Tells the last position that depends on no more of the log than this.
+    pub(crate) fn now_durable(&mut self, log_durable: u64) -> Option<Event> {
         let mut last = None;
         while self.waiting.front().is_some_and(|(log_end, _)| *log_end <= log_durable) {
             last = self.waiting.pop_front();

@@ -96,6 +96,15 @@ async fn read(
                 break;
             }
         }
+        // Reading on would put this off again and again where somebody always writes.
+        while told_at.is_none() && events.is_waiting() {
+            tokio::time::sleep(DURABLE_AGAIN).await;
+            if let Some(event) = events.now_durable(reader.log_durable().await?)
+                && sender.send(Ok(event)).await.is_err()
+            {
+                return Ok(());
+            }
+        }
         if told_at.is_none_or(|at| at.elapsed() >= HEARTBEAT)
             && let Some(idle) = events.idle()?
         {
@@ -109,5 +118,95 @@ async fn read(
         } else {
             reader.wait().await?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use jiff::Timestamp;
+    use rowtide_core::{Column, ColumnType, Value, async_trait};
+
+    use super::*;
+    use crate::{
+        database::{Database, Page, Reader},
+        keys::{Key, Keys},
+        layout::{FoundRow, Messages},
+        source::pending::Pending,
+    };
+
+    /// Has a new message at each look, and its log is never on the disk by then.
+    struct Busy;
+
+    struct BusyReader(i64);
+
+    #[async_trait]
+    impl Database for Busy {
+        fn identity(&self) -> &str {
+            "busy"
+        }
+
+        async fn reader(&self, _: Option<Cursor>) -> Result<Box<dyn Reader>> {
+            Ok(Box::new(BusyReader(0)))
+        }
+
+        async fn settle(&self, _: &Keys) -> Result<()> {
+            Ok(())
+        }
+
+        async fn clean(&self, _: Duration) -> Result<u64> {
+            Ok(0)
+        }
+
+        async fn oldest_writer(&self) -> Result<Option<Duration>> {
+            Ok(None)
+        }
+
+        async fn lock_lost(&self) -> Error {
+            std::future::pending().await
+        }
+    }
+
+    #[async_trait]
+    impl Reader for BusyReader {
+        async fn page(&mut self) -> Result<Page> {
+            self.0 += 1;
+            let values = ["i", "t", "a", "p"].map(Value::from).into();
+            Ok(Page {
+                rows: vec![FoundRow { key: Key::Seq(self.0), values }],
+                cursor: None,
+                pass: Pass::Finished(Timestamp::UNIX_EPOCH),
+                log_end: self.0.unsigned_abs(),
+                log_durable: self.0.unsigned_abs() - 1,
+            })
+        }
+
+        async fn log_durable(&mut self) -> Result<u64> {
+            Ok(self.0.unsigned_abs())
+        }
+
+        async fn wait(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn an_outbox_that_is_always_written_to_is_caught_up_all_the_same() {
+        let settings = serde_json::json!({ "database": "sqlite:nowhere" });
+        let config = serde_json::from_value(settings).unwrap();
+        let columns = ["id", "aggregatetype", "aggregateid", "payload"]
+            .map(|name| Column::new(name, ColumnType::Text));
+        let messages = Messages::new(&config, &columns).unwrap();
+        let (database, pending) = (Arc::new(Busy), Pending::default());
+        let mut stream = start(Arc::new(Outbox { config, database, messages, pending }), None);
+        let mut changes_before = 0;
+        loop {
+            match stream.next().await.unwrap().unwrap() {
+                Event::Changes { changes, .. } => changes_before += changes.len(),
+                _ => break,
+            }
+            assert!(changes_before < 100, "it never tells that it has caught up");
+        }
+        assert_eq!(changes_before, 1);
     }
 }

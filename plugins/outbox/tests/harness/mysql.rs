@@ -3,7 +3,7 @@ use std::sync::Arc;
 use jiff::{Timestamp, civil};
 use rowtide_conformance::{Capability, Result, SourceHarness, Upstream, Write, async_trait};
 use rowtide_core::{Change, Operation, Value};
-use rowtide_servers::{Kind, Server};
+use rowtide_servers::{Kind, Lease, Server};
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row};
 
 use super::{Sample, failed, first_value, literal};
@@ -18,9 +18,9 @@ pub(crate) enum Done {
     Mark,
 }
 
-/// A server of its own for each scenario, since some restart it.
+/// A server that no other scenario uses meanwhile, since some restart it.
 struct World {
-    server: Arc<Server>,
+    server: Arc<Lease>,
     url: String,
     done: Done,
 }
@@ -73,10 +73,13 @@ impl SourceHarness for MySql {
     }
 
     async fn upstream(&self) -> Result<Arc<dyn Upstream>> {
-        let start = || Server::start(Kind::MariaDb);
-        let server = tokio::task::spawn_blocking(start).await.map_err(failed)?.map_err(failed)?;
+        let lease = || Server::lease(Kind::MariaDb);
+        let server = tokio::task::spawn_blocking(lease).await.map_err(failed)?.map_err(failed)?;
         let url = server.variable("ROWTIDE_MYSQL_URL").map_err(failed)?.to_owned();
         let world = World { server: Arc::new(server), url, done: self.0 };
+        while world.held().await? > 0 {
+            tokio::task::yield_now().await;
+        }
         world.connect().await?.execute(TABLE).await.map_err(failed)?;
         Ok(Arc::new(world))
     }

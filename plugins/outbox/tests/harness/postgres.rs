@@ -1,9 +1,9 @@
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use jiff::{Timestamp, civil};
 use rowtide_conformance::{Capability, Result, SourceHarness, Upstream, Write, async_trait};
 use rowtide_core::{Change, Operation, Value};
-use rowtide_servers::{Kind, Server};
+use rowtide_servers::{Kind, Lease, Server};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 
 use super::{Sample, failed, first_value, literal};
@@ -21,13 +21,10 @@ pub(crate) enum Done {
 
 /// A server that no other scenario uses meanwhile, since some restart it.
 struct World {
-    server: Option<Arc<Server>>,
+    server: Arc<Lease>,
     url: String,
     done: Done,
 }
-
-/// Servers that a scenario has left.
-static FREE: Mutex<Vec<Arc<Server>>> = Mutex::new(Vec::new());
 
 impl Done {
     pub(crate) const ALL: [Done; 3] = [Done::Delete, Done::Mark, Done::Keep];
@@ -83,31 +80,16 @@ impl SourceHarness for Postgres {
     }
 
     async fn upstream(&self) -> Result<Arc<dyn Upstream>> {
-        let free = FREE.lock().map_err(failed)?.pop();
-        let server = match free {
-            Some(server) => server,
-            None => {
-                let start = || Server::start(Kind::Postgres);
-                let started = tokio::task::spawn_blocking(start).await.map_err(failed)?;
-                Arc::new(started.map_err(failed)?)
-            }
-        };
+        let lease = || Server::lease(Kind::Postgres);
+        let server = tokio::task::spawn_blocking(lease).await.map_err(failed)?.map_err(failed)?;
         let url = server.variable("ROWTIDE_POSTGRES_URL").map_err(failed)?.to_owned();
-        let world = World { server: Some(server), url, done: self.0 };
+        let world = World { server: Arc::new(server), url, done: self.0 };
         while world.held().await? > 0 {
             tokio::task::yield_now().await;
         }
         world.execute("DROP TABLE IF EXISTS outbox").await?;
         world.execute(TABLE).await?;
         Ok(Arc::new(world))
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        if let (Some(server), Ok(mut free)) = (self.server.take(), FREE.lock()) {
-            free.push(server);
-        }
     }
 }
 
@@ -155,7 +137,7 @@ impl Upstream for World {
     }
 
     async fn restart(&self) -> Result<()> {
-        let server = self.server.clone().ok_or_else(|| failed("the server is gone"))?;
+        let server = Arc::clone(&self.server);
         let restart = move || server.restart();
         tokio::task::spawn_blocking(restart).await.map_err(failed)?.map_err(failed)
     }

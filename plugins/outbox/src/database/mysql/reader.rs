@@ -163,6 +163,10 @@ impl Reader for MySqlReader {
         Ok(Page { rows, cursor: None, pass, log_end, log_durable })
     }
 
+    async fn log_durable(&mut self) -> Result<u64> {
+        Ok(self.snapshot.take().await.log().await?.1)
+    }
+
     /// At least as long as looking takes, so that the server has half of its time for others.
     async fn wait(&mut self) -> Result<()> {
         tokio::time::sleep(self.poll_every.max(self.took)).await;

@@ -122,7 +122,7 @@ impl Held {
             let place = if name.contains("current") { &mut end } else { &mut durable };
             *place = value.parse().unwrap_or_default();
         }
-        Ok((end, durable))
+        Ok(if durable == 0 { (0, 0) } else { (end, durable) })
     }
 
     pub(super) fn asked<T>(&self, answer: sqlx::Result<T>) -> Result<T> {

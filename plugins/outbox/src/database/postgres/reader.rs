@@ -16,7 +16,7 @@ use crate::{
         postgres::{
             CONNECT_WITHIN,
             snapshot::Snapshot,
-            statements::{COMMIT, Span, Statements},
+            statements::{COMMIT, LOG_DURABLE, Span, Statements},
             wake::Wake,
         },
     },
@@ -109,6 +109,11 @@ impl Reader for PostgresReader {
         let log_end = open.began.map_or(moment.log_end, |began| began.log_end);
         let pass = self.advance(open, &rows);
         Ok(Page { cursor: self.cursor(), rows: rows.rows, pass, log_end, log_durable })
+    }
+
+    async fn log_durable(&mut self) -> Result<u64> {
+        let row = self.connection.fetch_one(sqlx::raw_sql(LOG_DURABLE)).await.map_err(doing)?;
+        log_place(&row.try_get::<String, _>("log_durable").map_err(doing)?)
     }
 
     async fn wait(&mut self) -> Result<()> {

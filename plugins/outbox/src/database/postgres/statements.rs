@@ -39,6 +39,8 @@ pub(super) struct Span<'a> {
 }
 
 /// How far the log is on the disk by now.
+pub(super) const LOG_DURABLE: &str =
+    "SELECT (pg_current_wal_flush_lsn() - '0/0')::text AS log_durable";
 pub(super) const COMMIT: &str =
     "SELECT (pg_current_wal_flush_lsn() - '0/0')::text AS log_durable; COMMIT";
 

@@ -109,6 +109,11 @@ impl Reader for SqliteReader {
         self.work(State::page).await
     }
 
+    /// A page is durable before it is yielded.
+    async fn log_durable(&mut self) -> Result<u64> {
+        Ok(0)
+    }
+
     /// Waits until somebody has committed something.
     async fn wait(&mut self) -> Result<()> {
         loop {
