@@ -200,11 +200,8 @@ mod tests {
         let (database, pending) = (Arc::new(Busy), Pending::default());
         let mut stream = start(Arc::new(Outbox { config, database, messages, pending }), None);
         let mut changes_before = 0;
-        loop {
-            match stream.next().await.unwrap().unwrap() {
-                Event::Changes { changes, .. } => changes_before += changes.len(),
-                _ => break,
-            }
+        while let Event::Changes { changes, .. } = stream.next().await.unwrap().unwrap() {
+            changes_before += changes.len();
             assert!(changes_before < 100, "it never tells that it has caught up");
         }
         assert_eq!(changes_before, 1);
