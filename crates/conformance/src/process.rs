@@ -30,7 +30,8 @@ pub fn stdout_file() -> Option<PathBuf> {
 /// Does what this process was started for by the suite, if it was.
 pub(crate) fn inner(suites: &[Suite]) -> Option<ExitCode> {
     if let Ok(task) = env::var(SAVE) {
-        return Some(checkpoint::save_until_killed(&task));
+        let harnesses: Vec<_> = suites.iter().filter_map(Suite::checkpoint_harness).collect();
+        return Some(checkpoint::save_until_killed(&task, &harnesses));
     }
     let name = env::var(TRIAL).ok()?;
     let verdict = suites.iter().find_map(|suite| suite.check_isolated(&name));

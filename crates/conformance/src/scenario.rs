@@ -42,6 +42,8 @@ pub enum Capability {
     Damage,
     /// What is saved outlives the process.
     Durable,
+    /// One storage takes several pipelines.
+    Pipelines,
 }
 
 /// A scenario that is known to fail, and why.

@@ -21,6 +21,7 @@ pub struct Suite {
     lacks: Vec<(Capability, &'static str)>,
     waivers: Vec<Waiver>,
     scenarios: Vec<Arc<Prepared>>,
+    checkpoint: Option<Arc<dyn CheckpointHarness>>,
 }
 
 /// A scenario with what it needs to run.
@@ -73,6 +74,7 @@ impl Suite {
     pub fn checkpoint(harness: impl CheckpointHarness + 'static) -> Self {
         let harness: Arc<dyn CheckpointHarness> = Arc::new(harness);
         let mut suite = Self::new("checkpoint", harness.plugin(), harness.patience());
+        suite.checkpoint = Some(Arc::clone(&harness));
         suite.lacks = harness.lacks();
         suite.waivers = harness.waivers();
         suite.add(checkpoint::scenarios(), &harness, checkpoint::CheckpointCase::new);
@@ -136,7 +138,12 @@ impl Suite {
             lacks: Vec::new(),
             waivers: Vec::new(),
             scenarios: Vec::new(),
+            checkpoint: None,
         }
+    }
+
+    pub(crate) fn checkpoint_harness(&self) -> Option<&dyn CheckpointHarness> {
+        self.checkpoint.as_deref()
     }
 
     fn add<C: 'static, H: ?Sized + Send + Sync + 'static>(

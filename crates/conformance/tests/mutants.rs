@@ -84,7 +84,7 @@ const STORES: &[Mutant] = &[
 fn main() -> ExitCode {
     // The suite starts this binary again to have a store saved to by a process that is killed.
     if std::env::var_os("ROWTIDE_CONFORMANCE_SAVE").is_some() {
-        return rowtide_conformance::main(Vec::new());
+        return rowtide_conformance::main(vec![Role::Checkpoint.suite("")]);
     }
     let trials = vec![
         Trial::test("sources", || check(Role::Source, SOURCES)),

@@ -1,6 +1,7 @@
 //! What is asked of Spanner, in words of our own: the client's library is known in `google` alone.
 
 mod google;
+mod transaction;
 
 use std::{fmt, sync::Arc};
 
@@ -10,6 +11,7 @@ use rowtide_core::{Error, Result, async_trait, settings::Secret};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Priority;
+pub(crate) use transaction::{Keys, Lookup, Reads, Work, Write, commit_timestamp};
 
 /// One database of Spanner.
 #[async_trait]
@@ -22,6 +24,12 @@ pub(crate) trait Client: Send + Sync {
 
     /// A time that no commit seen so far is after, by the clock of the database.
     async fn now(&self) -> Result<Timestamp, Failure>;
+
+    /// Does `work` in one transaction, again if it is aborted. The inner error is the work's own.
+    async fn transact(&self, work: Arc<dyn Work>) -> Result<Result<()>, Failure>;
+
+    /// Runs definitions of tables, and returns once they hold.
+    async fn define(&self, statements: Vec<String>) -> Result<(), Failure>;
 }
 
 /// The rows that a query returns. Dropping them ends the query.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod catalog;
+mod checkpoint;
 mod client;
 mod config;
 mod record;

@@ -22,13 +22,13 @@ use crate::{
     client::{self, Client, Parameter, Statement},
     config::SpannerConfig,
 };
-use place::Place;
+pub(crate) use place::Place;
 use query::Room;
 use reader::Reader;
 use snapshot::SnapshotReader;
 
 /// The partition that all others descend from; a query without a token tells of them.
-const ROOT: &str = "Parent0";
+pub(crate) const ROOT: &str = "Parent0";
 
 /// How far ahead of its clock Spanner takes a start.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(10);

@@ -2,8 +2,7 @@ use std::{process, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use rowtide_core::{
-    CheckpointStore, CheckpointUpdate, Claim, Owner, Partition, PartitionState, Position, Progress,
-    registry,
+    CheckpointStore, CheckpointUpdate, Claim, Owner, PartitionState, Progress, registry,
 };
 
 use super::{CheckpointHarness, Storage};
@@ -16,7 +15,7 @@ pub(crate) struct CheckpointCase {
 
 /// A storage made for one scenario, and how to open a store on it.
 pub(crate) struct World {
-    pub(crate) plugin: String,
+    pub(crate) harness: Arc<dyn CheckpointHarness>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) patience: Duration,
 }
@@ -35,15 +34,25 @@ impl CheckpointCase {
     pub(crate) async fn world(&self) -> Verdict<World> {
         let patience = self.harness.patience();
         let storage = within(patience, "a storage to be made", self.harness.storage()).await??;
-        Ok(World { plugin: self.harness.plugin().to_owned(), storage, patience })
+        Ok(World { harness: Arc::clone(&self.harness), storage, patience })
     }
 }
 
 impl World {
+    /// A partition of that name, delivered up to position `number`.
+    pub(crate) fn delivered(&self, id: &str, number: u64) -> PartitionState {
+        delivered(&*self.harness, id, number)
+    }
+
     /// Opens a store through the registry, for the pipeline of that name.
     pub(crate) async fn open(&self, pipeline: &str) -> Verdict<Store> {
-        open(&self.plugin, &self.storage.settings(), pipeline, self.patience).await
+        open(self.harness.plugin(), &self.storage.settings(), pipeline, self.patience).await
     }
+}
+
+pub(crate) fn delivered(harness: &dyn CheckpointHarness, id: &str, number: u64) -> PartitionState {
+    let progress = Progress::Delivered(harness.position(number));
+    PartitionState { partition: harness.partition(id), progress }
 }
 
 pub(crate) async fn open(
@@ -97,12 +106,6 @@ pub(crate) fn owner(host: &str) -> Owner {
 
 pub(crate) fn update(states: &[PartitionState]) -> CheckpointUpdate {
     CheckpointUpdate { states: states.to_vec(), forgotten: Vec::new() }
-}
-
-/// A partition of that name, delivered up to position `number`.
-pub(crate) fn delivered(id: &str, number: u64) -> PartitionState {
-    let position = Position::from_text(&number.to_string());
-    PartitionState { partition: Partition::new(id), progress: Progress::Delivered(position) }
 }
 
 /// A store may return the states in any order.

@@ -2,7 +2,7 @@ use rowtide_core::{ErrorKind, PartitionState};
 
 use super::{
     CheckpointCase,
-    case::{World, delivered, owner, sorted},
+    case::{World, owner, sorted},
 };
 use crate::{
     Capability, Verdict,
@@ -20,7 +20,7 @@ pub(crate) fn scenarios() -> Vec<Scenario<CheckpointCase>> {
 
 async fn notices_the_damage_of_any_byte(case: CheckpointCase) -> Verdict {
     let world = case.world().await?;
-    let states = vec![delivered("a", 1), delivered("b", 22)];
+    let states = vec![world.delivered("a", 1), world.delivered("b", 22)];
     world.open(PIPELINE).await?.keep(PIPELINE, &states).await?;
     let expected = sorted(states);
     let pieces = world.storage.stored().await?;

@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rowtide_core::{PartitionState, Position, Progress};
+use rowtide_core::{PartitionState, Progress};
 
 use super::{
-    CheckpointCase,
+    CheckpointCase, CheckpointHarness,
     case::{World, delivered, open, owner, update},
 };
 use crate::{
@@ -20,6 +20,9 @@ use crate::{
 
 const PARTITIONS: u64 = 20;
 const ROUNDS: usize = 10;
+
+/// More saves than one process gets done.
+const SAVES_MAX: u64 = 100_000;
 
 pub(crate) fn scenarios() -> Vec<Scenario<CheckpointCase>> {
     vec![scenario!(
@@ -34,10 +37,10 @@ async fn saves_all_or_nothing_when_killed(case: CheckpointCase) -> Verdict {
     let world = case.world().await?;
     let mut last = 0;
     for round in 0..ROUNDS {
-        let task = format!("{}\n{last}\n{}", world.plugin, world.storage.settings());
+        let task = format!("{}\n{last}\n{}", world.harness.plugin(), world.storage.settings());
         let saves = tokio::task::spawn_blocking(move || save_and_kill(&task, round));
         let told = world_within(&world, saves).await??;
-        let found = whole_save(&world).await?;
+        let found = whole_save(&world, last).await?;
         ensure!(found >= told, "save {told} had returned, and only save {found} is there");
         last = found;
     }
@@ -86,28 +89,27 @@ fn listen(child: &mut Child, round: usize) -> Verdict<u64> {
     last.ok_or_else(|| Failure::broken("the saving process told of no save"))
 }
 
-/// The number of the one save that is there as a whole.
-async fn whole_save(world: &World) -> Verdict<u64> {
+/// The number of the one save that is there as a whole, not before the `last` one that was.
+async fn whole_save(world: &World, last: u64) -> Verdict<u64> {
     let states = world.open(PIPELINE).await?.load(PIPELINE).await??;
     ensure!(states.len() as u64 == PARTITIONS, "{} partitions are there", states.len());
-    let numbers: Vec<u64> = states.iter().filter_map(number).collect();
+    let numbers: Vec<u64> = states.iter().filter_map(|state| number(world, state, last)).collect();
     let whole = numbers.iter().all(|number| *number == numbers[0]);
     ensure!(whole && !numbers.is_empty(), "a part of a save is there: {numbers:?}");
     Ok(numbers[0])
 }
 
-fn number(state: &PartitionState) -> Option<u64> {
-    match &state.progress {
-        Progress::Delivered(position) => Position::text(position).parse().ok(),
-        _ => None,
-    }
+fn number(world: &World, state: &PartitionState, last: u64) -> Option<u64> {
+    let Progress::Delivered(position) = &state.progress else { return None };
+    let is_it = |number: &u64| world.harness.position(*number).is_same_place(position);
+    (last..last + SAVES_MAX).find(is_it)
 }
 
 /// Saves to the store that `task` describes, again and again, and tells of each save on stdout.
-pub(crate) fn save_until_killed(task: &str) -> ExitCode {
+pub(crate) fn save_until_killed(task: &str, harnesses: &[&dyn CheckpointHarness]) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let saved = match runtime {
-        Ok(runtime) => runtime.block_on(save_again_and_again(task)),
+        Ok(runtime) => runtime.block_on(save_again_and_again(task, harnesses)),
         Err(error) => Err(Failure::broken(error.to_string())),
     };
     if let Err(failure) = saved {
@@ -116,17 +118,21 @@ pub(crate) fn save_until_killed(task: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn save_again_and_again(task: &str) -> Verdict {
+async fn save_again_and_again(task: &str, harnesses: &[&dyn CheckpointHarness]) -> Verdict {
     let mut parts = task.splitn(3, '\n');
     let (plugin, last) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let settings = parts.next().unwrap_or_default();
+    let Some(harness) = harnesses.iter().find(|harness| harness.plugin() == plugin) else {
+        return Err(Failure::broken(format!("no suite of `{plugin}`")));
+    };
     let store = open(plugin, settings, PIPELINE, Duration::from_secs(60)).await?;
     let claim = store.claim(PIPELINE, &owner("saver")).await??;
     let first = last.parse::<u64>().unwrap_or_default() + 1;
     for number in first.. {
         let name = |partition| format!("partition {partition}");
-        let states: Vec<_> =
-            (0..PARTITIONS).map(|partition| delivered(&name(partition), number)).collect();
+        let states: Vec<_> = (0..PARTITIONS)
+            .map(|partition| delivered(*harness, &name(partition), number))
+            .collect();
         store.save(&claim, &update(&states)).await??;
         let told = writeln!(stdout(), "{number}").and_then(|()| stdout().flush());
         told.map_err(|error| Failure::broken(error.to_string()))?;

@@ -9,7 +9,7 @@ mod saving;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use rowtide_core::{Error, Result};
+use rowtide_core::{Error, Partition, Position, Result};
 
 use crate::{Capability, Waiver, scenario::Scenario};
 
@@ -35,6 +35,23 @@ pub trait CheckpointHarness: Send + Sync {
     /// How long a scenario waits for something that must happen.
     fn patience(&self) -> Duration {
         Duration::from_secs(30)
+    }
+
+    /// A partition of that name, for a store that takes those of one source only.
+    fn partition(&self, id: &str) -> Partition {
+        Partition::new(id)
+    }
+
+    /// A position that is the later the greater `number` is, for such a store.
+    fn position(&self, number: u64) -> Position {
+        Position::from_text(&number.to_string())
+    }
+
+    /// A position that is hard to keep, with everything that one can have, for such a store.
+    fn hard_position(&self) -> Position {
+        let time = jiff::Timestamp::new(1_700_000_000, 123_456_789).unwrap_or_default();
+        let text = r#"{"at":"é \" \\ \u0000","n":18446744073709551615}"#;
+        Position::from_text(text).as_of(time)
     }
 
     /// Makes a storage for one scenario, in which nothing is saved. Dropping it must remove it.

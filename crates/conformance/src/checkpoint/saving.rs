@@ -1,8 +1,8 @@
-use rowtide_core::{CheckpointUpdate, Partition, PartitionId, PartitionState, Position, Progress};
+use rowtide_core::{CheckpointUpdate, PartitionId, PartitionState, Progress};
 
 use super::{
     CheckpointCase,
-    case::{delivered, sorted, update},
+    case::{World, sorted, update},
 };
 use crate::{
     Capability, Verdict,
@@ -24,7 +24,7 @@ pub(crate) fn scenarios() -> Vec<Scenario<CheckpointCase>> {
         ),
         scenario!(
             pipelines_are_separate,
-            None,
+            Some(Capability::Pipelines),
             "pipelines in one storage do not see each other, however alike their names are"
         ),
         scenario!(
@@ -41,16 +41,18 @@ pub(crate) fn scenarios() -> Vec<Scenario<CheckpointCase>> {
 }
 
 /// States of every kind, with everything that a state can carry.
-fn states_of_every_kind() -> Vec<PartitionState> {
-    let time = jiff::Timestamp::new(1_700_000_000, 123_456_789).unwrap_or_default();
-    let position = Position::from_text(r#"{"at":"é \" \\ \u0000","n":18446744073709551615}"#);
-    let mut waiting = Partition::new("waiting: a/b\\c 'd' \"e\" ü");
-    waiting.parents = vec![PartitionId::new("one"), PartitionId::new("two")];
+fn states_of_every_kind(world: &World) -> Vec<PartitionState> {
+    let position = world.harness.hard_position();
+    let mut waiting = world.harness.partition("waiting: a/b\\c 'd' \"e\" ü");
+    waiting.parents = vec![PartitionId::new("finished"), PartitionId::new("finished at once")];
     waiting.start = Some(position.clone());
-    let progress = |id: &str, progress| PartitionState { partition: Partition::new(id), progress };
+    let progress = |id: &str, progress| {
+        let partition = world.harness.partition(id);
+        PartitionState { partition, progress }
+    };
     vec![
         PartitionState::waiting(waiting),
-        progress("delivered", Progress::Delivered(position.clone().as_of(time))),
+        progress("delivered", Progress::Delivered(position.clone())),
         progress("finished", Progress::Finished(Some(position))),
         progress("finished at once", Progress::Finished(None)),
     ]
@@ -63,7 +65,7 @@ async fn is_empty_for_an_unknown_pipeline(case: CheckpointCase) -> Verdict {
         let states = store.load(PIPELINE).await??;
         ensure!(states.is_empty(), "an unknown pipeline has {states:?}");
     }
-    store.keep(PIPELINE, &[delivered("a", 1)]).await?;
+    store.keep(PIPELINE, &[world.delivered("a", 1)]).await?;
     let states = store.load("another").await??;
     ensure!(states.is_empty(), "an unknown pipeline beside a known one has {states:?}");
     Ok(())
@@ -71,7 +73,7 @@ async fn is_empty_for_an_unknown_pipeline(case: CheckpointCase) -> Verdict {
 
 async fn what_is_saved_is_loaded_elsewhere(case: CheckpointCase) -> Verdict {
     let world = case.world().await?;
-    let states = states_of_every_kind();
+    let states = states_of_every_kind(&world);
     let store = world.open(PIPELINE).await?;
     store.keep(PIPELINE, &states).await?;
     let beside = world.open(PIPELINE).await?.load(PIPELINE).await??;
@@ -89,7 +91,9 @@ async fn pipelines_are_separate(case: CheckpointCase) -> Verdict {
     let mut stores = Vec::new();
     for (number, name) in (1..).zip(names) {
         let store = world.open(name).await?;
-        let claim = store.keep(name, &[delivered("a", number), delivered(name, number)]).await?;
+        let claim = store
+            .keep(name, &[world.delivered("a", number), world.delivered(name, number)])
+            .await?;
         stores.push((store, claim));
     }
     // A save under one claim must not have cost any other.
@@ -98,7 +102,7 @@ async fn pipelines_are_separate(case: CheckpointCase) -> Verdict {
     }
     for (number, name) in (1..).zip(names) {
         let states = world.open(name).await?.load(name).await??;
-        let expected = sorted(vec![delivered("a", number), delivered(name, number)]);
+        let expected = sorted(vec![world.delivered("a", number), world.delivered(name, number)]);
         ensure!(states == expected, "`{name}` has {states:?} instead of {expected:?}");
     }
     Ok(())
@@ -107,10 +111,10 @@ async fn pipelines_are_separate(case: CheckpointCase) -> Verdict {
 async fn replaces_only_what_is_given(case: CheckpointCase) -> Verdict {
     let world = case.world().await?;
     let store = world.open(PIPELINE).await?;
-    let claim = store.keep(PIPELINE, &[delivered("a", 1), delivered("b", 1)]).await?;
-    store.save(&claim, &update(&[delivered("b", 2), delivered("c", 2)])).await??;
+    let claim = store.keep(PIPELINE, &[world.delivered("a", 1), world.delivered("b", 1)]).await?;
+    store.save(&claim, &update(&[world.delivered("b", 2), world.delivered("c", 2)])).await??;
     let states = store.load(PIPELINE).await??;
-    let expected = [delivered("a", 1), delivered("b", 2), delivered("c", 2)];
+    let expected = [world.delivered("a", 1), world.delivered("b", 2), world.delivered("c", 2)];
     ensure!(states == expected, "{states:?} instead of {expected:?}");
     Ok(())
 }
@@ -118,12 +122,12 @@ async fn replaces_only_what_is_given(case: CheckpointCase) -> Verdict {
 async fn forgets_what_it_is_told_to(case: CheckpointCase) -> Verdict {
     let world = case.world().await?;
     let store = world.open(PIPELINE).await?;
-    let claim = store.keep(PIPELINE, &[delivered("a", 1), delivered("b", 1)]).await?;
+    let claim = store.keep(PIPELINE, &[world.delivered("a", 1), world.delivered("b", 1)]).await?;
     let forgotten = vec![PartitionId::new("a"), PartitionId::new("c"), PartitionId::new("none")];
-    let states = vec![delivered("b", 2), delivered("c", 2), delivered("d", 2)];
+    let states = vec![world.delivered("b", 2), world.delivered("c", 2), world.delivered("d", 2)];
     store.save(&claim, &CheckpointUpdate { states, forgotten }).await??;
     let states = store.load(PIPELINE).await??;
-    let expected = [delivered("b", 2), delivered("d", 2)];
+    let expected = [world.delivered("b", 2), world.delivered("d", 2)];
     ensure!(states == expected, "{states:?} instead of {expected:?}");
     Ok(())
 }

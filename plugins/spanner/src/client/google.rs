@@ -1,5 +1,8 @@
 //! The one place that knows the library.
 
+mod definitions;
+mod transaction;
+
 use std::sync::Arc;
 
 use google_cloud_auth::credentials::{
@@ -24,7 +27,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     Address, Bound, Cell, Client, Code, Failure, KeyRange, Parameter, ReadRequest, Rows, Statement,
-    Type,
+    Type, Work,
 };
 use crate::config::Priority;
 
@@ -34,7 +37,7 @@ const STREAMS_PER_CHANNEL: usize = 90;
 /// Connects at the first request, so that a server that is away is an error of that request.
 struct Google {
     spanner: Spanner,
-    address: Address,
+    address: Arc<Address>,
     database: OnceCell<DatabaseClient>,
 }
 
@@ -63,7 +66,8 @@ pub(super) async fn connect(address: &Address) -> Result<Arc<dyn Client>> {
         }
         Error::transient("failed to connect to Spanner").because(error)
     })?;
-    Ok(Arc::new(Google { spanner, address: address.clone(), database: OnceCell::new() }))
+    let address = Arc::new(address.clone());
+    Ok(Arc::new(Google { spanner, address, database: OnceCell::new() }))
 }
 
 fn pool(streams_max: Option<usize>) -> ChannelPoolConfig {
@@ -172,6 +176,15 @@ impl Client for Google {
             code: Code::Unavailable,
             message: "a transaction began without a time".to_owned(),
         })
+    }
+
+    async fn transact(&self, work: Arc<dyn Work>) -> Result<Result<()>, Failure> {
+        let database = self.database().await?.clone();
+        transaction::run(database, Arc::clone(&self.address), work).await
+    }
+
+    async fn define(&self, statements: Vec<String>) -> Result<(), Failure> {
+        definitions::define(&self.address, statements).await
     }
 }
 

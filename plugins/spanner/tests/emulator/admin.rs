@@ -130,6 +130,9 @@ impl Admin {
     }
 
     pub(crate) async fn define(&mut self, database: &str, definitions: &[String]) -> Result<()> {
+        if definitions.is_empty() {
+            return Ok(());
+        }
         let request =
             UpdateDefinitions { database: database.to_owned(), statements: definitions.to_vec() };
         let answer = self.call(&format!("{DATABASES}/UpdateDatabaseDdl"), request).await;

@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "each test uses a part of it")]
 
 pub(crate) mod admin;
+pub(crate) mod metadata;
 pub(crate) mod run;
 pub(crate) mod world;
 
