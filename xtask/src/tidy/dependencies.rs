@@ -7,7 +7,11 @@ const RUNTIMES: [&str; 4] = ["async-std", "async-executor", "smol", "tokio"];
 /// Files, the command line and logging are the runner's business.
 const RUNNER_ONLY: [&str; 4] = ["clap", "figment", "toml", "tracing-subscriber"];
 /// No program that is shipped holds these.
-const TEST_SUPPORT: [&str; 3] = ["crates/fake-cockroachdb", "crates/proxy", "crates/servers"];
+const TEST_SUPPORT: [&str; 4] =
+    ["crates/fake-cockroachdb", "crates/fake-spanner", "crates/proxy", "crates/servers"];
+
+/// Those of them that a benchmark runs against.
+const SERVERS: [&str; 3] = ["rowtide-fake-cockroachdb", "rowtide-fake-spanner", "rowtide-servers"];
 
 pub(crate) fn problems(packages: &[Package]) -> Vec<String> {
     let mut problems = Vec::new();
@@ -28,7 +32,7 @@ fn forbidden(packages: &[Package], from: &Package, to: &Dependency) -> Option<&'
         .iter()
         .any(|package| package.name == to.name && TEST_SUPPORT.contains(&&*package.folder));
     if is_of_tests {
-        let is_server = ["rowtide-fake-cockroachdb", "rowtide-servers"].contains(&&*to.name);
+        let is_server = SERVERS.contains(&&*to.name);
         let runs_servers = from.folder.starts_with("xtask") && is_server;
         return (!is_dev && !runs_servers).then_some("it is for tests; make it a dev-dependency");
     }
