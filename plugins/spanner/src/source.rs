@@ -15,13 +15,14 @@ use rowtide_core::{
     Error, Event, EventStream, Partition, PartitionId, Position, Result, Source, async_trait,
     settings::Snapshot,
 };
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use crate::{
     catalog::{Catalog, Dialect},
     client::{self, Client, Parameter, Statement},
     config::SpannerConfig,
 };
+use lost::Restart;
 pub(crate) use place::Place;
 use query::Room;
 use reader::Reader;
@@ -48,7 +49,7 @@ pub(crate) struct Shared {
     pub(crate) end: Option<Timestamp>,
     pub(crate) room: Room,
     /// Where to go on once a position is lost, if the settings allow it.
-    pub(crate) restart: OnceCell<Timestamp>,
+    pub(crate) restart: Mutex<Option<Arc<Restart>>>,
     /// The full name of the change stream.
     pub(crate) path: String,
 }
@@ -71,7 +72,7 @@ impl SpannerSource {
             catalog,
             end: settings.end()?,
             room: Room::new(settings.partitions_max, settings.bytes_max),
-            restart: OnceCell::new(),
+            restart: Mutex::default(),
             path,
             settings,
         };

@@ -7,7 +7,7 @@ use std::{process::ExitCode, time::Duration};
 use futures_util::StreamExt;
 use google_cloud_spanner::{client::DatabaseClient, mutation::Mutation, statement::Statement};
 use jiff::Timestamp;
-use rowtide_core::{Change, ErrorKind, Event, Operation, Result, Value};
+use rowtide_core::{Change, ErrorKind, Event, Operation, Partition, Position, Result, Value};
 use rowtide_servers::{Kind, trials};
 use rowtide_spanner as _;
 
@@ -228,6 +228,29 @@ fn a_lost_position_stops_unless_the_settings_allow_to_go_on() -> Result<()> {
     })
 }
 
+/// A quiet partition lives on for as long as a pipeline stands still.
+fn a_partition_that_is_still_there_goes_on_after_its_position_is_lost() -> Result<()> {
+    block_on(async {
+        let items = Items::make(Emulator::Calm, Dialect::GoogleSql, "NEW_ROW").await?;
+        let source = open(&items.settings("").await).await?;
+        let partitions = source.partitions().await?;
+        let roots = Run::default().partition(&*source, &partitions[0], None).await?;
+        items.execute("INSERT INTO items (id) VALUES (1)").await?;
+        let long_ago = Timestamp::now() - jiff::SignedDuration::from_hours(48);
+        let lost = Position::encode(&serde_json::json!({ "at": long_ago, "through": true }))?;
+        let end = items.settings("on_lost = 'earliest'").await;
+        let source = open(&end).await?;
+        let mut run = Run::default();
+        for root in &roots {
+            let children = run.partition(&*source, root, Some(lost.clone())).await?;
+            let is_itself = |child: &Partition| child.id == root.id;
+            assert!(!children.iter().any(is_itself), "it would be taken for known, and not read");
+        }
+        assert_eq!(run.changes.len(), 1, "what is left is read");
+        items.database.drop().await
+    })
+}
+
 fn partitions_take_turns() -> Result<()> {
     block_on(async {
         let items = Items::make(Emulator::Calm, Dialect::GoogleSql, "NEW_ROW").await?;
@@ -307,6 +330,7 @@ fn main() -> ExitCode {
             only_what_is_wanted_is_delivered,
             a_column_added_while_reading_is_told,
             a_lost_position_stops_unless_the_settings_allow_to_go_on,
+            a_partition_that_is_still_there_goes_on_after_its_position_is_lost,
             partitions_take_turns,
             a_large_table_is_read_in_ranges_and_resumed_in_each,
         ],

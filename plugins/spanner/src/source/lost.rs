@@ -1,5 +1,7 @@
 //! What becomes of a partition whose query the server refuses.
 
+use std::{collections::HashSet, sync::Arc};
+
 use jiff::{SignedDuration, Timestamp};
 use rowtide_core::{Error, Result};
 use tracing::warn;
@@ -10,9 +12,9 @@ use super::{
     reader::Reader,
 };
 use crate::{
-    catalog,
     client::{Code, Failure},
     config::OnLost,
+    record::{Decoder, Record},
 };
 
 /// How much earlier a query begins that is refused because its partition has ended by then.
@@ -67,8 +69,7 @@ impl Reader {
 
     async fn lost(&mut self, message: String, failure: Failure) -> Result<()> {
         let policy = self.shared.settings.on_lost;
-        let was_restarted =
-            self.token.is_none() && self.shared.restart.get() == Some(&self.place.at());
+        let was_restarted = self.restarted_at == Some(self.place.at());
         if policy == OnLost::Stop || was_restarted {
             return Err(Error::position_lost(message).because(failure).help(
                 "begin anew with `rowtide checkpoint reset`, or set `on_lost` to go on with \
@@ -76,15 +77,25 @@ impl Reader {
                  pipeline may stand still",
             ));
         }
-        let at = self.shared.restart.get_or_try_init(|| self.shared.restart(policy)).await?;
+        let restart = self.shared.restart(policy, self.place.at()).await?;
+        let at = restart.at;
         warn!(partition = %self.id, %at, "changes are left out: {message}");
-        // The roots at that time are told as the children of this partition.
-        self.token = None;
-        self.place = Place::from(*at);
-        self.origin = *at;
+        // One that is still there goes on. The roots at that time are told as the children of one
+        // that is not; those that are known already are left as they are.
+        self.token = self.token.take().filter(|token| restart.tokens.contains(token));
+        self.place = Place::from(at);
+        self.origin = at;
         self.earlier = None;
+        self.restarted_at = Some(at);
         Ok(())
     }
+}
+
+/// Where the partitions go on whose positions are lost, all of them at the same time.
+pub(crate) struct Restart {
+    at: Timestamp,
+    /// The partitions that are there at that time.
+    tokens: HashSet<String>,
 }
 
 impl Shared {
@@ -93,32 +104,65 @@ impl Shared {
         before(now, retention.unwrap_or(SignedDuration::MAX))
     }
 
-    async fn restart(&self, policy: OnLost) -> Result<Timestamp> {
+    /// Where to go on from a place that is lost.
+    async fn restart(&self, policy: OnLost, lost: Timestamp) -> Result<Arc<Restart>> {
+        let mut known = self.restart.lock().await;
         let now = self.now().await?;
-        if policy == OnLost::Now {
-            return Ok(now);
+        if let Some(restart) = &*known
+            && restart.at > lost
+            && restart.at >= self.earliest_kept(now)
+        {
+            return Ok(Arc::clone(restart));
         }
+        let latest = self.kept(now).await?.ok_or_else(|| {
+            Error::transient(format!("the change stream does not tell of its partitions at {now}"))
+        })?;
+        let restart = Arc::new(match policy {
+            OnLost::Now => latest,
+            _ => self.earliest(latest).await?,
+        });
+        *known = Some(Arc::clone(&restart));
+        Ok(restart)
+    }
+
+    async fn earliest(&self, latest: Restart) -> Result<Restart> {
+        let now = latest.at;
         let oldest = self.earliest_kept(now).checked_add(MARGIN).unwrap_or(now).min(now);
-        if self.is_kept(oldest).await? {
-            return Ok(oldest);
+        if let Some(restart) = self.kept(oldest).await? {
+            return Ok(restart);
         }
         // The stream is younger than its retention, and does not say how old it is.
-        let (mut gone, mut kept) = (oldest, now);
-        while kept.duration_since(gone) > NEAR {
-            let middle = before(kept, kept.duration_since(gone) / 2);
-            match self.is_kept(middle).await? {
-                true => kept = middle,
-                false => gone = middle,
+        let (mut gone, mut kept) = (oldest, latest);
+        while kept.at.duration_since(gone) > NEAR {
+            let middle = before(kept.at, kept.at.duration_since(gone) / 2);
+            match self.kept(middle).await? {
+                Some(restart) => kept = restart,
+                None => gone = middle,
             }
         }
         Ok(kept)
     }
 
-    async fn is_kept(&self, at: Timestamp) -> Result<bool> {
-        match catalog::rows(&*self.client, self.roots(at)).await {
-            Ok(_) => Ok(true),
-            Err(failure) if failure.code == Code::OutOfRange => Ok(false),
-            Err(failure) => Err(failure.error("failed to look for the earliest change")),
+    /// What there is at a time, unless the stream does not keep it.
+    async fn kept(&self, at: Timestamp) -> Result<Option<Restart>> {
+        let failed = |failure: Failure| failure.error("failed to look for the earliest change");
+        let mut rows = match self.client.query(self.roots(at)).await {
+            Err(failure) if failure.code == Code::OutOfRange => return Ok(None),
+            rows => rows.map_err(failed)?,
+        };
+        let decoder = Decoder::new(rows.columns())?;
+        let mut records = Vec::new();
+        loop {
+            match rows.next().await {
+                Err(failure) if failure.code == Code::OutOfRange => return Ok(None),
+                Ok(None) => break,
+                row => decoder.decode(row.map_err(failed)?.unwrap_or_default(), &mut records)?,
+            }
         }
+        let children = records.into_iter().flat_map(|record| match record {
+            Record::Children(record) => record.children,
+            _ => Vec::new(),
+        });
+        Ok(Some(Restart { at, tokens: children.map(|child| child.token).collect() }))
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Reader {
     pub(super) earlier: Option<Timestamp>,
     /// How often a query has begun earlier than the place in vain.
     pub(super) retreats: u8,
+    /// Where it went on after its position was lost, if it did.
+    pub(super) restarted_at: Option<Timestamp>,
     /// The upstream's time when this reader was made.
     opened: Option<Timestamp>,
     is_caught_up: bool,
@@ -74,6 +76,7 @@ impl Reader {
             place,
             earlier: None,
             retreats: 0,
+            restarted_at: None,
             opened: None,
             is_caught_up: false,
             query: None,
