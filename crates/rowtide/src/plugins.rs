@@ -147,10 +147,14 @@ mod tests {
 
     #[test]
     fn a_plugin_that_is_not_in_this_build_names_its_feature() {
-        let kafka = Shipped { role: Role::Sink, name: "kafka", feature: "kafka" };
-        assert!(!is_linked(&kafka));
-        let error = not_in_this_build(&kafka);
-        assert_eq!(error.message(), "`kafka` is not in this build");
-        assert_eq!(error.remedy(), Some("build with `--features kafka` (or `full`)"));
+        for plugin in SHIPPED {
+            let refused = require(plugin.role, plugin.name);
+            assert_eq!(refused.is_err(), !enabled().contains(plugin.feature), "{plugin:?}");
+        }
+        let lacking = Shipped { role: Role::Sink, name: "pulsar", feature: "pulsar" };
+        assert!(!is_linked(&lacking));
+        let error = not_in_this_build(&lacking);
+        assert_eq!(error.message(), "`pulsar` is not in this build");
+        assert_eq!(error.remedy(), Some("build with `--features pulsar` (or `full`)"));
     }
 }

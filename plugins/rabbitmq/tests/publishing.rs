@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             a_message_says_what_it_is,
             returns_are_told_apart_in_a_long_pipeline,
             too_large_ones_cost_their_neighbours_nothing,
+            the_broker_is_known_by_its_certificate,
             a_full_queue_is_transient_and_one_at_a_time_keeps_the_order,
             what_is_missing_or_forbidden_is_said_at_the_start,
             a_name_made_of_a_row_is_refused_alone,
@@ -211,6 +212,42 @@ fn too_large_ones_cost_their_neighbours_nothing() -> Result<(), String> {
         // The same sink goes on.
         deliver(&mut *sink, &changes(600..610)).await.unwrap();
         assert_eq!(world.ids().await.len(), good.len() + 10);
+    })
+}
+
+fn the_broker_is_known_by_its_certificate() -> Result<(), String> {
+    run(async |broker| {
+        let world = World::new(broker).await;
+        let [url, ca] = ["ROWTIDE_AMQP_TLS_URL", "ROWTIDE_AMQP_TLS_CA"]
+            .map(|name| broker.server.variable(name).unwrap());
+        let url = url.replace("%2f", &world.queue.vhost);
+        // The broker answers there too, and its certificate does not have it.
+        let elsewhere = "0.0.0.0";
+        let settings = |host: &str, tls: &[(&str, &str)]| {
+            let tls = tls.iter().map(|(key, value)| ((*key).to_owned(), text(value))).collect();
+            let url = text(&url.replace("127.0.0.1", host));
+            [to_exchange(), vec![("url", url), ("tls", Settings::Table(tls))]].concat()
+        };
+        let good: [(&str, &[_]); 3] = [
+            ("127.0.0.1", &[("ca", &ca)]),
+            (elsewhere, &[("ca", &ca), ("verify", "ca")]),
+            ("127.0.0.1", &[("verify", "none")]),
+        ];
+        for (number, (host, tls)) in good.into_iter().enumerate() {
+            let number = number as u64;
+            let mut sink = world.open(&settings(host, tls)).await.unwrap();
+            deliver(&mut *sink, &changes(number..number + 1)).await.unwrap();
+        }
+        assert_eq!(world.ids().await, ["c:0", "c:1", "c:2"]);
+        let strangers: [(&str, &[_]); 2] = [("127.0.0.1", &[]), (elsewhere, &[("ca", &ca)])];
+        for (host, tls) in strangers {
+            let Err(error) = world.open(&settings(host, tls)).await else { panic!("{tls:?}") };
+            assert_eq!(
+                (error.kind(), error.setting()),
+                (&ErrorKind::Config, Some("tls")),
+                "{error}"
+            );
+        }
     })
 }
 
