@@ -4,15 +4,15 @@ pub(crate) mod address;
 pub(crate) mod failure;
 mod lifeline;
 mod tls;
+mod vigil;
 
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use futures_util::StreamExt;
 use lapin::{
-    AsyncTcpStream, Channel, Connection, ConnectionProperties, ErrorKind, Event,
+    AsyncTcpStream, Channel, Connection, ConnectionProperties, ErrorKind,
     options::QueueDeclareOptions,
     protocol::{AMQPErrorKind, AMQPSoftError},
     runtime::default_runtime,
@@ -22,12 +22,12 @@ use lapin::{
 use rowtide_core::{Error, Result, settings::Tls};
 use tokio::{
     runtime::Handle,
-    task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
 
 use address::Address;
 use lifeline::Lifeline;
+use vigil::Vigil;
 
 /// How long the broker may take to answer a farewell.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ pub(crate) struct Link {
     server: String,
     client: Option<Connection>,
     lifeline: Option<Lifeline>,
-    watch: JoinHandle<()>,
+    vigil: Vigil,
     is_settled: bool,
 }
 
@@ -98,9 +98,9 @@ impl Link {
         };
         let client = Connection::connector(address.uri, runtime, hand_over, properties);
         let client = client.await.map_err(fail)?;
-        let watch = tokio::spawn(watch(client.events_listener(), server.clone()));
+        let vigil = Vigil::keep(&client, server.clone());
         let (client, lifeline) = (Some(client), Some(lifeline));
-        Ok(Self { server, client, lifeline, watch, is_settled: true })
+        Ok(Self { server, client, lifeline, vigil, is_settled: true })
     }
 
     /// The server's name, as it may be shown.
@@ -117,7 +117,16 @@ impl Link {
     pub(crate) async fn channel(&self) -> Result<Channel> {
         let gone = || Error::transient(format!("the connection to {} is closed", self.server));
         let client = self.client.as_ref().ok_or_else(gone)?;
-        client.create_channel().await.map_err(|error| failure::in_operation(error, &self.server))
+        let created = self.done(client.create_channel()).await;
+        created.map_err(|error| failure::in_operation(error, &self.server))
+    }
+
+    /// Waits for what the client is to do, no longer than there is a connection.
+    pub(crate) async fn done<T>(
+        &self,
+        operation: impl Future<Output = lapin::Result<T>>,
+    ) -> lapin::Result<T> {
+        self.vigil.over(operation).await
     }
 
     /// Notes whether everything that was published is confirmed.
@@ -142,7 +151,7 @@ impl Link {
         loop {
             let channel = self.channel().await?;
             let declared = channel.queue_declare(queue.clone(), options, FieldTable::default());
-            let Err(error) = declared.await else { return Ok(()) };
+            let Err(error) = self.done(declared).await else { return Ok(()) };
             match soft_error(&error) {
                 Some(AMQPSoftError::RESOURCELOCKED) if Instant::now() < deadline => {
                     sleep(ASK_EVERY).await;
@@ -169,7 +178,6 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.watch.abort();
         let (Some(client), Some(lifeline)) = (self.client.take(), self.lifeline.take()) else {
             return;
         };
@@ -228,23 +236,5 @@ fn not_encrypted(server: &str, error: std::io::Error) -> Error {
             .help("the certificate of the server is not trusted; set `tls.ca` or `tls.verify`")
             .because(error),
         false => Error::transient(message).because(error),
-    }
-}
-
-/// Tells when the broker takes nothing for a while. Publishing waits then, by itself.
-async fn watch(mut events: impl futures_util::Stream<Item = Event> + Unpin, server: String) {
-    let mut is_blocked = false;
-    while let Some(event) = events.next().await {
-        match event {
-            Event::ConnectionBlocked(reason) if !is_blocked => {
-                is_blocked = true;
-                tracing::warn!("{server} takes no messages for now: {reason}");
-            }
-            Event::ConnectionUnblocked if is_blocked => {
-                is_blocked = false;
-                tracing::info!("{server} takes messages again");
-            }
-            _ => {}
-        }
     }
 }

@@ -181,7 +181,14 @@ impl Publisher {
         }
         let mut failed = None;
         for (mut sending, bytes) in sendings.into_iter().zip(sizes) {
-            sending.as_mut().await;
+            let sent = async {
+                sending.as_mut().await;
+                Ok(())
+            };
+            if let Err(error) = link.done(sent).await {
+                failed = Some(error);
+                break;
+            }
             match sending.as_mut().take_output() {
                 Some(Ok(confirm)) => {
                     self.unconfirmed_bytes += bytes;
@@ -206,11 +213,8 @@ impl Publisher {
         let fingerprint = fingerprint(&exchange, &routing_key, &properties, payload);
         let publish =
             self.channel.basic_publish(exchange, routing_key, self.options, payload, properties);
-        let confirmed = match publish.await {
-            Ok(confirm) => confirm.await,
-            Err(error) => Err(error),
-        };
-        match confirmed {
+        let confirmed = async { publish.await?.await };
+        match link.done(confirmed).await {
             Ok(confirmation) => {
                 self.sent.push(Sent { fingerprint, index });
                 self.confirmed(confirmation, link)?;
@@ -248,7 +252,7 @@ impl Publisher {
         let Some(Unconfirmed { confirm, bytes }) = self.unconfirmed.pop_front() else {
             return Ok(());
         };
-        match confirm.await {
+        match link.done(confirm).await {
             Ok(confirmation) => self.confirmed(confirmation, link)?,
             Err(error) => return Err(failure::in_operation(self.cause(error), link.server())),
         }
@@ -310,8 +314,8 @@ fn indexes(sent: Vec<Sent>, returned: &[u64]) -> Vec<usize> {
 
 async fn confirming_channel(link: &Link) -> Result<Channel> {
     let channel = link.channel().await?;
-    let selected = channel.confirm_select(ConfirmSelectOptions::default()).await;
-    selected.map_err(|error| failure::in_operation(error, link.server()))?;
+    let selected = link.done(channel.confirm_select(ConfirmSelectOptions::default()));
+    selected.await.map_err(|error| failure::in_operation(error, link.server()))?;
     Ok(channel)
 }
 

@@ -72,7 +72,7 @@ impl Router {
     /// Makes what has a fixed name, or sees that it is there.
     pub(crate) async fn open(target: Target, link: &Link) -> Result<Self> {
         if let Some(name) = target.name().fixed().map(ShortString::try_new).and_then(Result::ok) {
-            let declared = target.declare(&link.channel().await?, name.clone()).await;
+            let declared = target.declare(link, name.clone()).await?;
             let what = format!("{} `{name}`", target.noun());
             declared.map_err(|error| {
                 failure::declaring(error, &what, link.server()).key(target.noun())
@@ -147,7 +147,7 @@ impl Router {
         if self.known.len() == KNOWN_MAX {
             self.known.clear();
         }
-        let declared = self.target.declare(&link.channel().await?, name.clone()).await;
+        let declared = self.target.declare(link, name.clone()).await?;
         let refusal = match declared {
             Ok(()) => None,
             // The broker's words have the name in them, which may be a value of the row.
@@ -192,7 +192,12 @@ impl Target {
     }
 
     /// Declares it, or asks for it if it is to be there. A refusal closes the channel.
-    async fn declare(&self, channel: &Channel, name: ShortString) -> Result<(), lapin::Error> {
+    async fn declare(&self, link: &Link, name: ShortString) -> Result<lapin::Result<()>> {
+        let channel = link.channel().await?;
+        Ok(link.done(self.declare_on(&channel, name)).await)
+    }
+
+    async fn declare_on(&self, channel: &Channel, name: ShortString) -> lapin::Result<()> {
         match self {
             Target::Queue { queue_type, .. } => {
                 let options = QueueDeclareOptions {

@@ -219,7 +219,7 @@ fn the_broker_is_known_by_its_certificate() -> Result<(), String> {
     run(async |broker| {
         let world = World::new(broker).await;
         let [url, ca] = ["ROWTIDE_AMQP_TLS_URL", "ROWTIDE_AMQP_TLS_CA"]
-            .map(|name| broker.server.variable(name).unwrap());
+            .map(|name| broker.server.variable(name).unwrap().to_owned());
         let url = url.replace("%2f", &world.queue.vhost);
         // The broker answers there too, and its certificate does not have it.
         let elsewhere = "0.0.0.0";
@@ -228,7 +228,7 @@ fn the_broker_is_known_by_its_certificate() -> Result<(), String> {
             let url = text(&url.replace("127.0.0.1", host));
             [to_exchange(), vec![("url", url), ("tls", Settings::Table(tls))]].concat()
         };
-        let good: [(&str, &[_]); 3] = [
+        let good: [(&str, &[(&str, &str)]); 3] = [
             ("127.0.0.1", &[("ca", &ca)]),
             (elsewhere, &[("ca", &ca), ("verify", "ca")]),
             ("127.0.0.1", &[("verify", "none")]),
@@ -239,7 +239,8 @@ fn the_broker_is_known_by_its_certificate() -> Result<(), String> {
             deliver(&mut *sink, &changes(number..number + 1)).await.unwrap();
         }
         assert_eq!(world.ids().await, ["c:0", "c:1", "c:2"]);
-        let strangers: [(&str, &[_]); 2] = [("127.0.0.1", &[]), (elsewhere, &[("ca", &ca)])];
+        let strangers: [(&str, &[(&str, &str)]); 2] =
+            [("127.0.0.1", &[]), (elsewhere, &[("ca", &ca)])];
         for (host, tls) in strangers {
             let Err(error) = world.open(&settings(host, tls)).await else { panic!("{tls:?}") };
             assert_eq!(
