@@ -68,15 +68,16 @@ fn build(directory: &Path) -> PathBuf {
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
     let workspace = read("Cargo.toml");
     let profiles = &workspace[workspace.find("[profile.dev]").unwrap()..];
+    // The very versions that are here.
+    let is_needed =
+        |line: &&str| ["futures-util", "schemars", "serde", "tokio"].contains(&name(line));
+    let dependencies = workspace.lines().filter(is_needed).collect::<Vec<_>>().join("\n");
     let root_path = root.display();
     let manifest = format!(
         "[package]\nname = \"my_plugin\"\nversion = \"1.0.0\"\nedition = \"2024\"\n\n\
-         [dependencies]\nfutures-util = {{ version = \"*\", default-features = false }}\n\
-         rowtide = {{ path = \"{root_path}/crates/rowtide\", default-features = false, \
-         features = [\"file\", \"stdout\"] }}\n\
-         rowtide-core = {{ path = \"{root_path}/crates/core\" }}\n\
-         schemars = \"*\"\nserde = {{ version = \"*\", features = [\"derive\"] }}\n\
-         tokio = {{ version = \"*\", features = [\"time\"] }}\n\n{profiles}"
+         [dependencies]\nrowtide = {{ path = \"{root_path}/crates/rowtide\", \
+         default-features = false, features = [\"file\", \"stdout\"] }}\n\
+         rowtide-core = {{ path = \"{root_path}/crates/core\" }}\n{dependencies}\n\n{profiles}"
     );
     let plugin = read("plugins/ticker/src/lib.rs").replace("\"ticker\"", "\"metronome\"");
     fs::create_dir(directory.join("src")).unwrap();
@@ -98,4 +99,9 @@ fn build(directory: &Path) -> PathBuf {
     let runner = directory.join("runner");
     fs::copy(target.join("debug/my_plugin"), &runner).unwrap();
     runner
+}
+
+/// The name of the dependency that a line of a manifest has.
+fn name(line: &str) -> &str {
+    line.split(" = ").next().unwrap_or_default()
 }

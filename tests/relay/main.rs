@@ -17,6 +17,7 @@ use std::{env, error::Error, process::ExitCode, sync::LazyLock, thread, time::Du
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rowtide_servers::{Kind, absence};
 
+use mishaps::Absence;
 use scene::{Broker, Scene};
 use session::Database;
 
@@ -41,11 +42,14 @@ fn main() -> ExitCode {
         }));
     }
     let kinds = [Kind::Postgres, Kind::Kafka, Kind::RabbitMq];
+    let kinds = [Kind::Postgres, Kind::Kafka, Kind::RabbitMq];
     trials.push(trial("a_broker_that_is_away_for_long_is_waited_for".to_owned(), &kinds, || {
         thread::scope(|scope| {
-            let away = |broker| move || keep_away(broker).map_err(|error| error.to_string());
-            let brokers = [Broker::Kafka, Broker::RabbitMq];
-            let threads = brokers.map(|broker| scope.spawn(away(broker)));
+            let threads: Vec<_> = [Broker::Kafka, Broker::RabbitMq]
+                .into_iter()
+                .flat_map(|broker| [(broker, Absence::Stopped), (broker, Absence::Frozen)])
+                .map(|(broker, absence)| scope.spawn(move || keep_away(broker, absence)))
+                .collect();
             threads
                 .into_iter()
                 .try_for_each(|thread| Ok(thread.join().map_err(|_| "a panic")??))
@@ -61,8 +65,12 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn keep_away(broker: Broker) -> Outcome<()> {
-    mishaps::keep_the_broker_away(Scene::start(Database::Postgres, broker)?, seed())
+fn keep_away(broker: Broker, absence: Absence) -> Result<(), String> {
+    let away = || {
+        let scene = Scene::start(Database::Postgres, broker)?;
+        mishaps::keep_the_broker_away(scene, absence, seed())
+    };
+    away().map_err(|error: Box<dyn Error>| error.to_string())
 }
 
 /// A test that needs servers: ignored where these cannot be had.

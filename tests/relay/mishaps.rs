@@ -61,23 +61,33 @@ fn random_pause(mean: Duration, random: &mut fastrand::Rng) -> Duration {
     mean.mul_f64(0.5 + random.f64())
 }
 
-/// Stops the broker for longer than any retry, brings it back, and freezes it for as long.
-pub(crate) fn keep_the_broker_away(scene: Scene, seed: u64) -> Outcome<()> {
+/// How a broker is away.
+#[derive(Clone, Copy)]
+pub(crate) enum Absence {
+    Stopped,
+    /// It keeps its connections, and says nothing.
+    Frozen,
+}
+
+/// Takes the broker away for longer than any retry, and brings it back.
+pub(crate) fn keep_the_broker_away(scene: Scene, absence: Absence, seed: u64) -> Outcome<()> {
     let mut relay = scene.relay("")?;
     let writers = scene.runtime.block_on(async { Writers::start(&scene.address, seed) });
     relay.start()?;
     await_commits(&writers, 50);
-    scene.broker.stop()?;
-    thread::sleep(AWAY);
-    relay.check()?;
-    scene.broker.restart()?;
+    match absence {
+        Absence::Stopped => scene.broker.stop()?,
+        Absence::Frozen => scene.broker.freeze()?,
+    }
     await_commits(&writers, writers.committed() + 50);
-    scene.broker.freeze()?;
-    thread::sleep(AWAY);
-    relay.check()?;
-    scene.broker.thaw()?;
-    await_commits(&writers, writers.committed() + 50);
+    // What waits is to be a backlog, not all that writers can make in a minute.
     let committed = scene.runtime.block_on(writers.stop());
+    thread::sleep(AWAY);
+    relay.check()?;
+    match absence {
+        Absence::Stopped => scene.broker.restart()?,
+        Absence::Frozen => scene.broker.thaw()?,
+    }
     let found = conclude(&scene, &mut relay)?;
     println!("{committed} transactions, {found}");
     scene.close()
