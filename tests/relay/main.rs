@@ -42,7 +42,6 @@ fn main() -> ExitCode {
         }));
     }
     let kinds = [Kind::Postgres, Kind::Kafka, Kind::RabbitMq];
-    let kinds = [Kind::Postgres, Kind::Kafka, Kind::RabbitMq];
     trials.push(trial("a_broker_that_is_away_for_long_is_waited_for".to_owned(), &kinds, || {
         thread::scope(|scope| {
             let threads: Vec<_> = [Broker::Kafka, Broker::RabbitMq]
