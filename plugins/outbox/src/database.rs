@@ -58,6 +58,10 @@ pub(crate) trait Reader: Send {
     /// How much of the log is on the disk by now.
     async fn log_durable(&mut self) -> Result<u64>;
 
+    /// Called before each pass. A row that has been read and is not among those of `pending` any
+    /// more is settled: whatever has its key from now on is another message.
+    fn forget_settled(&mut self, _pending: &Keys) {}
+
     /// Waits until there may be something new.
     async fn wait(&mut self) -> Result<()>;
 }

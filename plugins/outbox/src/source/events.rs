@@ -40,9 +40,10 @@ impl Events {
     }
 
     /// Must be called before a pass begins: what is settled later may be in its pages, and what is
-    /// settled already may not.
-    pub(crate) fn begin_pass(&mut self) {
+    /// settled already may not. Returns what has been yielded and is not settled.
+    pub(crate) fn begin_pass(&mut self) -> &Keys {
         self.left_out = self.outbox.pending.keys();
+        &self.left_out
     }
 
     /// Whether a position waits for the log.
@@ -50,9 +51,18 @@ impl Events {
         !self.waiting.is_empty()
     }
 
-    /// The events of a page, in order.
-    pub(crate) fn of(&mut self, page: Page) -> Result<Vec<Event>> {
-        let mut events: Vec<_> = self.now_durable(page.log_durable).into_iter().collect();
+    /// The events of a page, in order. A row that cannot be read comes last, as an error: what is
+    /// before it need not wait until somebody has repaired it.
+    pub(crate) fn of(&mut self, page: Page) -> Vec<Result<Event>> {
+        let mut events = Vec::new();
+        if let Err(error) = self.add(page, &mut events) {
+            events.push(Err(error));
+        }
+        events
+    }
+
+    fn add(&mut self, page: Page, events: &mut Vec<Result<Event>>) -> Result<()> {
+        events.extend(self.now_durable(page.log_durable).map(Ok));
         let is_durable = page.log_durable >= page.log_end;
         let keeps = self.outbox.config.done == Done::Keep;
         let of_part = if is_durable && !keeps { Ending::Position } else { Ending::Open };
@@ -63,10 +73,11 @@ impl Events {
             if self.left_out.contains(&row.key) {
                 continue;
             }
-            batch.append(&self.outbox, row)?;
-            if batch.bytes >= EVENT_BYTES {
-                events.push(self.event(&mut batch, of_part)?);
+            let appended = batch.append(&self.outbox, row);
+            if batch.bytes >= EVENT_BYTES || (appended.is_err() && !batch.keys.is_empty()) {
+                events.push(self.event(&mut batch, of_part));
             }
+            appended?;
         }
         if let Pass::Finished(time) = page.pass {
             self.attested = Some(time);
@@ -75,12 +86,12 @@ impl Events {
             self.cursor = page.cursor;
         }
         if !batch.keys.is_empty() || (has_rows && keeps) {
-            events.push(self.event(&mut batch, of_page)?);
+            events.push(self.event(&mut batch, of_page));
         }
         if has_rows && !is_durable {
             self.waiting.push_back((page.log_end, self.position()?));
         }
-        Ok(events)
+        Ok(())
     }
 
     /// That all which was there at the beginning of the last pass has been yielded, unless its
@@ -218,8 +229,8 @@ mod tests {
     }
 
     /// Of each event, how many changes it has, and its position.
-    fn told(events: Vec<Event>) -> Vec<(usize, Option<String>)> {
-        let tell = |event| match event {
+    fn told(events: Vec<Result<Event>>) -> Vec<(usize, Option<String>)> {
+        let tell = |event: Result<Event>| match event.unwrap() {
             Event::Changes { changes, position } => {
                 (changes.len(), position.map(|position| position.text().to_owned()))
             }
@@ -231,12 +242,12 @@ mod tests {
     #[test]
     fn a_position_waits_for_the_log_and_the_messages_do_not() {
         let mut events = events();
-        assert_eq!(told(events.of(page(1..3, 10, 9)).unwrap()), [(2, None)]);
+        assert_eq!(told(events.of(page(1..3, 10, 9))), [(2, None)]);
         assert!(events.idle().unwrap().is_none());
-        assert_eq!(told(events.of(page(3..4, 20, 9)).unwrap()), [(1, None)]);
-        let first = told(events.of(page(4..4, 30, 10)).unwrap());
+        assert_eq!(told(events.of(page(3..4, 20, 9))), [(1, None)]);
+        let first = told(events.of(page(4..4, 30, 10)));
         assert!(matches!(&first[..], [(0, Some(position))] if position.contains("[[1,2]]")));
-        let second = told(events.of(page(4..4, 30, 30)).unwrap());
+        let second = told(events.of(page(4..4, 30, 30)));
         assert!(matches!(&second[..], [(0, Some(position))] if position.contains("[[1,3]]")));
         assert!(events.idle().unwrap().is_some());
     }
@@ -244,7 +255,7 @@ mod tests {
     #[test]
     fn a_large_page_is_several_events_and_each_can_be_resumed_after() {
         let mut events = events();
-        let told = told(events.of(page(1..601, 10, 10)).unwrap());
+        let told = told(events.of(page(1..601, 10, 10)));
         assert_eq!(told.iter().map(|(count, _)| count).sum::<usize>(), 600);
         assert!(told.len() > 2 && told.iter().all(|(_, position)| position.is_some()));
         assert!(told[0].1.as_ref().is_some_and(|first| !first.contains("600")));
@@ -253,9 +264,9 @@ mod tests {
     #[test]
     fn what_is_pending_when_a_pass_begins_is_left_out() {
         let mut events = events();
-        events.of(page(1..3, 10, 10)).unwrap();
+        told(events.of(page(1..3, 10, 10)));
         events.begin_pass();
-        let counts: Vec<_> = told(events.of(page(1..4, 10, 10)).unwrap());
+        let counts: Vec<_> = told(events.of(page(1..4, 10, 10)));
         assert_eq!(counts.len(), 1);
         assert_eq!(counts[0].0, 1);
     }

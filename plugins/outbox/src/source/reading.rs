@@ -83,12 +83,13 @@ async fn read(
     let mut events = Events::new(outbox, cursor);
     let mut told_at: Option<Instant> = None;
     loop {
-        events.begin_pass();
+        reader.forget_settled(events.begin_pass());
         loop {
             let page = reader.page().await?;
             let pass = page.pass;
-            for event in events.of(page)? {
-                if sender.send(Ok(event)).await.is_err() {
+            for event in events.of(page) {
+                let is_last = event.is_err();
+                if sender.send(event).await.is_err() || is_last {
                     return Ok(());
                 }
             }

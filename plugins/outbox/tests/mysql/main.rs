@@ -1,9 +1,17 @@
-//! Nothing is skipped and nothing overtakes, on MariaDB, whoever commits late and whatever happens
-//! to the server; and each scheme that looks as if it did the same, and does not, is caught.
+//! The relay of an outbox in MariaDB, beside what every source must do.
 
+#[path = "../relay/endurance.rs"]
+mod endurance;
+mod exclusion;
 mod faults;
+#[path = "../relay/log.rs"]
+mod log;
 mod ordering;
 mod polling;
+#[path = "../relay/mod.rs"]
+mod relay;
+mod setup;
+mod upkeep;
 mod world;
 
 use std::process::ExitCode;
@@ -12,18 +20,28 @@ use rowtide_outbox as _;
 use rowtide_servers::{Kind, trials};
 
 fn main() -> ExitCode {
+    if let Some(code) = relay::holder::hold() {
+        return code;
+    }
     trials::main(
         &[Kind::MariaDb],
         trials![
+            faults::every_message_comes_whatever_happens_to_the_server,
             ordering::no_interleaving_skips_or_reorders,
             ordering::each_wrong_scheme_is_caught,
             ordering::deleting_waits_for_no_writer,
-            faults::every_message_comes_whatever_happens_to_the_server,
-            faults::a_second_relay_waits_and_takes_over,
-            faults::a_cut_lock_connection_stops_the_relay_before_another_takes_over,
+            exclusion::a_second_relay_waits_and_takes_over,
+            exclusion::a_frozen_relay_keeps_its_lock_and_a_killed_one_does_not,
+            exclusion::a_cut_lock_connection_stops_the_relay_before_another_takes_over,
+            exclusion::a_standby_gives_up_when_it_is_asked_to_stop,
             polling::a_suspended_stream_holds_no_snapshot,
             polling::an_empty_poll_behind_dead_rows_is_as_slow_as_the_docs_say,
-            polling::a_table_that_is_not_numbered_is_refused_until_it_is_set_up,
+            setup::setup_makes_all_that_is_needed_and_is_harmless_twice,
+            setup::a_table_that_is_not_numbered_is_refused_until_it_is_set_up,
+            setup::without_an_order_no_column_is_needed,
+            setup::messages_cannot_be_kept,
+            upkeep::marked_rows_are_removed_after_their_time,
+            upkeep::a_writer_that_stays_open_is_told_of_and_holds_nobody_up,
         ],
     )
 }

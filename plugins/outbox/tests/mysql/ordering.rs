@@ -6,7 +6,10 @@ use rowtide_core::async_trait;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor, MySqlConnection, Row};
 
-use crate::world::{Outcome, Relay, World, run};
+use crate::{
+    relay::{Outcome, Relay, run},
+    world::World,
+};
 
 /// Reads what is there, a page of one row at a time, and clears what was read.
 #[async_trait]
@@ -200,9 +203,7 @@ pub(crate) fn deleting_waits_for_no_writer() -> Outcome {
         before.insert("before").await?;
         before.commit().await?;
         behind.commit().await?;
-        let mut connection = world.connect().await?;
-        let row = connection.fetch_one("SELECT count(*) FROM outbox").await?;
-        let left: i64 = row.try_get(0)?;
+        let left = world.count("SELECT count(*) FROM outbox").await?;
         if left == 3 { Ok(()) } else { Err(format!("{left} rows are left").into()) }
     })
 }

@@ -1,19 +1,13 @@
-use std::{error::Error, time::Duration};
-
-use futures_util::StreamExt;
-use rowtide_core::{
-    Context, Event, EventStream, Partition, PartitionId, Position, Shutdown, Source, Value,
-    registry, settings::Settings,
-};
-use rowtide_servers::{Kind, Server};
-use serde_json::json;
+use rowtide_core::{Context, Source};
+use rowtide_servers::{Kind, Lease, Server};
+use serde_json::Value as Json;
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
 
-pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+use crate::relay::{self, Outcome, Relay, context, factory};
 
-/// A server of one's own with an outbox in it.
+/// An empty database of a server that nobody else uses meanwhile.
 pub(crate) struct World {
-    pub(crate) server: Server,
+    pub(crate) server: Lease,
     pub(crate) url: String,
 }
 
@@ -23,18 +17,46 @@ CREATE TABLE outbox (
     id char(36) NOT NULL DEFAULT uuid() UNIQUE, aggregatetype varchar(99) NOT NULL DEFAULT 'a',
     aggregateid varchar(99) NOT NULL DEFAULT '1', type varchar(99), payload longtext)";
 
+const OTHERS: &str = "SELECT CAST(id AS SIGNED) FROM information_schema.processlist \
+                      WHERE user = 'root' AND id <> connection_id()";
+
 impl World {
-    pub(crate) async fn new() -> Outcome<Self> {
-        let start = || Server::start_with(Kind::MariaDb, &[]);
-        let server = tokio::task::spawn_blocking(start).await??;
+    /// With nothing in it.
+    pub(crate) async fn empty() -> Outcome<Self> {
+        let lease = || Server::lease(Kind::MariaDb);
+        let server = tokio::task::spawn_blocking(lease).await??;
         let url = server.variable("ROWTIDE_MYSQL_URL")?.to_owned();
         let world = Self { server, url };
-        world.connect().await?.execute(TABLE).await?;
+        let mut connection = world.connect().await?;
+        let others: Vec<i64> = sqlx::query_scalar(OTHERS).fetch_all(&mut connection).await?;
+        for other in others {
+            // It may have ended by itself.
+            let _ = connection.execute(AssertSqlSafe(format!("KILL {other}"))).await;
+        }
+        connection.execute("DROP DATABASE rowtide; CREATE DATABASE rowtide").await?;
+        Ok(world)
+    }
+
+    /// With an outbox in it.
+    pub(crate) async fn new() -> Outcome<Self> {
+        let world = Self::empty().await?;
+        world.execute(TABLE).await?;
         Ok(world)
     }
 
     pub(crate) async fn connect(&self) -> Outcome<MySqlConnection> {
         Ok(MySqlConnection::connect(&self.url).await?)
+    }
+
+    pub(crate) async fn execute(&self, statements: &str) -> Outcome {
+        let statements = AssertSqlSafe(statements.to_owned());
+        self.connect().await?.execute(statements).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn count(&self, query: &str) -> Outcome<i64> {
+        let query = sqlx::query_scalar(AssertSqlSafe(query.to_owned()));
+        Ok(query.fetch_one(&mut self.connect().await?).await?)
     }
 
     /// A transaction that stays open until it is told to end.
@@ -44,27 +66,21 @@ impl World {
         Ok(Writer(connection))
     }
 
-    pub(crate) async fn open(&self, context: &Context) -> Outcome<Box<dyn Source>> {
-        self.open_with(json!({}), context).await
+    pub(crate) async fn open(
+        &self,
+        more: Json,
+        context: &Context,
+    ) -> rowtide_core::Result<Box<dyn Source>> {
+        factory(&self.url, &more)?.open(context).await
     }
 
-    /// With more settings than there always are.
-    pub(crate) async fn open_with(
-        &self,
-        more: serde_json::Value,
-        context: &Context,
-    ) -> Outcome<Box<dyn Source>> {
-        let mut settings = json!({ "database": self.url, "poll_every": "5ms" });
-        for (name, value) in more.as_object().into_iter().flatten() {
-            settings[name] = value.clone();
-        }
-        let factory = registry::source("outbox", &Settings::from(settings))?;
-        Ok(factory.open(context).await?)
+    pub(crate) async fn setup(&self, more: Json) -> rowtide_core::Result<Vec<String>> {
+        relay::setup(&self.url, &more).await
     }
 
     /// A relay that lives as long as its server.
-    pub(crate) async fn relay(&self, settings: serde_json::Value) -> Outcome<Relay<'static>> {
-        let source = self.open_with(settings, &context()).await?;
+    pub(crate) async fn relay(&self, more: Json) -> Outcome<Relay<'static>> {
+        let source = self.open(more, &context()).await?;
         Ok(Relay::new(Box::leak(source), None))
     }
 }
@@ -87,59 +103,4 @@ impl Writer {
         self.0.execute("ROLLBACK").await?;
         Ok(())
     }
-}
-
-/// The plugin, through the registry.
-pub(crate) struct Relay<'a> {
-    source: &'a dyn Source,
-    stream: EventStream<'a>,
-    pub(crate) position: Option<Position>,
-}
-
-impl<'a> Relay<'a> {
-    pub(crate) fn new(source: &'a dyn Source, from: Option<Position>) -> Self {
-        let stream = source.read(&Partition::whole(), from.clone());
-        Self { source, stream, position: from }
-    }
-
-    /// The next event's labels.
-    pub(crate) async fn advance(&mut self) -> rowtide_core::Result<Vec<String>> {
-        let ended = || rowtide_core::Error::fatal("the stream has ended");
-        match self.stream.next().await.ok_or_else(ended)?? {
-            Event::Changes { changes, position } => {
-                self.position = position.or(self.position.take());
-                Ok(changes.iter().filter_map(label).collect())
-            }
-            Event::Idle { position } => {
-                self.position = Some(position);
-                Ok(Vec::new())
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    pub(crate) async fn acknowledge(&mut self) -> rowtide_core::Result<()> {
-        let Some(position) = self.position.clone() else { return Ok(()) };
-        self.source.acknowledge(&[(PartitionId::new("whole"), position)]).await
-    }
-}
-
-fn label(change: &rowtide_core::Change) -> Option<String> {
-    let row = change.after.as_ref()?;
-    let at = change.table.columns.iter().position(|column| &*column.name == "type")?;
-    match &row[at] {
-        Value::Text(text) => Some(text.to_string()),
-        _ => None,
-    }
-}
-
-pub(crate) fn context() -> Context {
-    Context::new("test", Shutdown::never())
-}
-
-/// Runs a test, and fails it when it takes too long.
-pub(crate) fn run(test: impl Future<Output = Outcome>) -> Outcome {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(180), test).await? })
 }

@@ -163,6 +163,10 @@ impl Reader for MySqlReader {
         Ok(Page { rows, cursor: None, pass, log_end, log_durable })
     }
 
+    fn forget_settled(&mut self, pending: &Keys) {
+        self.seen = self.seen.intersection(pending);
+    }
+
     async fn log_durable(&mut self) -> Result<u64> {
         Ok(self.snapshot.take().await.log().await?.1)
     }

@@ -12,6 +12,7 @@ pub(super) struct Found {
     pub(super) columns: Vec<FoundColumn>,
     /// The statement that made it.
     sql: String,
+    indexes: Vec<String>,
 }
 
 /// A column as it is.
@@ -34,7 +35,12 @@ impl Found {
         let sql = connection.query_row(select, [table.name()], |row| row.get(0)).optional();
         let Some(sql) = sql.map_err(doing)? else { return Ok(None) };
         let columns = columns(connection, table.name()).map_err(doing)?;
-        Ok(Some(Self { columns, sql }))
+        let indexes = indexes(connection, table.name()).map_err(doing)?;
+        Ok(Some(Self { columns, sql, indexes }))
+    }
+
+    pub(super) fn has_index(&self, name: &str) -> bool {
+        self.indexes.iter().any(|index| index.eq_ignore_ascii_case(name))
     }
 
     pub(super) fn column(&self, name: &str) -> Option<&FoundColumn> {
@@ -81,4 +87,9 @@ fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<FoundCo
         })
     };
     statement.query_map([table], column)?.collect()
+}
+
+fn indexes(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare("SELECT name FROM pragma_index_list(?)")?;
+    statement.query_map([table], |row| row.get(0))?.collect()
 }

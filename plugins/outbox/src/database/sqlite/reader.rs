@@ -109,6 +109,12 @@ impl Reader for SqliteReader {
         self.work(State::page).await
     }
 
+    fn forget_settled(&mut self, pending: &Keys) {
+        if let Some(state) = &mut self.state {
+            state.seen = state.seen.intersection(pending);
+        }
+    }
+
     /// A page is durable before it is yielded.
     async fn log_durable(&mut self) -> Result<u64> {
         Ok(0)

@@ -96,9 +96,11 @@ pub(super) fn lacking(
     if config.done == Done::Mark {
         let (seq, done_at) = (quote(&config.order_column), quote(&config.done_column));
         let mut index = |name: &str, column: &str, condition: &str| {
-            let name = quote(&format!("{}_{name}", table.name()));
-            let on = format!("{quoted} ({column}) WHERE {done_at} IS {condition}");
-            lacking.indexes.push(format!("CREATE INDEX IF NOT EXISTS {name} ON {on}"));
+            let name = format!("{}_{name}", table.name());
+            if !found.is_some_and(|found| found.has_index(&name)) {
+                let on = format!("{quoted} ({column}) WHERE {done_at} IS {condition}");
+                lacking.indexes.push(format!("CREATE INDEX {} ON {on}", quote(&name)));
+            }
         };
         if config.order == Order::Transactions {
             index("waiting", &seq, "NULL");

@@ -2,9 +2,10 @@
 
 use sqlx::Executor;
 
+use super::relays::{Plugin, Poller, Relay, Scheme};
 use crate::{
-    relays::{Plugin, Poller, Relay, Scheme},
-    world::{Outcome, World, run},
+    relay::{Outcome, run},
+    world::{LEAVE, World},
 };
 
 /// What a relay is put through. Messages with numbers are of one aggregate, in that order; `x` and
@@ -43,7 +44,7 @@ impl Interleaving {
 
 pub(crate) fn no_interleaving_skips_or_reorders() -> Outcome {
     run(async {
-        let world = World::new(&["-c", "max_prepared_transactions=2"]).await?;
+        let world = World::new().await?;
         for done in ["delete", "keep"] {
             for interleaving in Interleaving::ALL {
                 let found = put_through(&world, interleaving, done, None).await?;
@@ -56,7 +57,7 @@ pub(crate) fn no_interleaving_skips_or_reorders() -> Outcome {
 
 pub(crate) fn each_wrong_scheme_is_caught() -> Outcome {
     run(async {
-        let world = World::new(&["-c", "max_prepared_transactions=2"]).await?;
+        let world = World::new().await?;
         for scheme in Scheme::ALL {
             let mut caught = Vec::new();
             for interleaving in Interleaving::ALL {
@@ -101,9 +102,7 @@ async fn put_through(
 ) -> Outcome<Vec<String>> {
     let mut connection = world.connect().await?;
     // Whoever held the lock before is gone, and no transaction is left over.
-    let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                  WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
-    connection.fetch_all(others).await?;
+    connection.fetch_all(LEAVE).await?;
     connection.execute("TRUNCATE outbox").await?;
     let mut relay: Box<dyn Relay> = match scheme {
         None => Box::new(Plugin::open(world, done, None).await?),

@@ -3,13 +3,15 @@
 use rowtide_core::Position;
 use sqlx::Executor;
 
+use super::relays::{Plugin, Relay};
 use crate::{
-    relays::{Plugin, Relay},
-    world::{Outcome, World, run},
+    relay::{Outcome, run},
+    world::World,
 };
 
 /// Nobody but a commit brings the log to the disk, and commits that are not synchronous do not.
-const LAZY: &[&str] = &["-c", "wal_writer_delay=10s", "-c", "bgwriter_delay=10s"];
+const LAZY: [&str; 2] =
+    ["ALTER SYSTEM SET wal_writer_delay = '10s'", "ALTER SYSTEM SET bgwriter_delay = '10s'"];
 
 /// How a relay comes to the position that it saves.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,7 +45,11 @@ pub(crate) fn a_position_that_was_not_durable_is_caught() -> Outcome {
 
 /// What comes after a kill that took back transactions which the relay had seen.
 async fn after_a_kill(saving: Saving) -> Outcome<Vec<String>> {
-    let world = World::new(LAZY).await?;
+    let world = World::new().await?;
+    for statement in LAZY {
+        world.execute(statement).await?;
+    }
+    world.server.restart()?;
     let mut writer = world.connect().await?;
     let mut relay = Plugin::open(&world, "keep", None).await?;
     writer.execute("INSERT INTO outbox (aggregateid, type) VALUES ('1', 'before')").await?;
@@ -55,8 +61,8 @@ async fn after_a_kill(saving: Saving) -> Outcome<Vec<String>> {
     writer.execute("INSERT INTO outbox (aggregateid, type) VALUES ('1', 'lost')").await?;
     while relay.advance().await? != ["lost"] {}
     let position = match saving {
-        Saving::Yielded => relay.position.clone(),
-        Saving::AtOnce => Some(current(&world, relay.position.as_ref()).await?),
+        Saving::Yielded => relay.position(),
+        Saving::AtOnce => Some(current(&world, relay.position().as_ref()).await?),
     };
     world.server.kill()?;
     world.server.restart()?;

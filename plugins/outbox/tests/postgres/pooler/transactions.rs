@@ -9,7 +9,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::Outcome;
+use crate::relay::Outcome;
 
 /// How many sessions there are, each of which a transaction gets in turn.
 const SESSIONS: usize = 12;

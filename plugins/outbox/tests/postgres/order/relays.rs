@@ -1,12 +1,13 @@
 //! The plugin, and what looks as if it did the same.
 
-use futures_util::StreamExt;
-use rowtide_core::{
-    Event, EventStream, Operation, Partition, PartitionId, Position, Source, Value, async_trait,
-};
+use rowtide_core::{Position, async_trait};
+use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
-use crate::world::{Outcome, World, context};
+use crate::{
+    relay::{self, Outcome, context},
+    world::World,
+};
 
 /// Reads what is there, and clears what was read.
 #[async_trait]
@@ -20,43 +21,26 @@ pub(crate) trait Relay: Send {
 
 /// The plugin, through the registry.
 pub(crate) struct Plugin {
-    source: &'static dyn Source,
-    stream: EventStream<'static>,
+    relay: relay::Relay<'static>,
     connection: PgConnection,
-    pub(crate) position: Option<Position>,
     marks: usize,
 }
 
 impl Plugin {
     /// It lives as long as its server.
     pub(crate) async fn open(world: &World, done: &str, from: Option<Position>) -> Outcome<Self> {
-        let source: &'static dyn Source = Box::leak(world.open(done, &context()).await?);
-        let stream = source.read(&Partition::whole(), from.clone());
-        Ok(Self { source, stream, connection: world.connect().await?, position: from, marks: 0 })
+        let source = world.open(json!({ "done": done }), &context()).await?;
+        let relay = relay::Relay::new(Box::leak(source), from);
+        Ok(Self { relay, connection: world.connect().await?, marks: 0 })
     }
 
     /// The next event's labels.
     pub(crate) async fn advance(&mut self) -> Outcome<Vec<String>> {
-        match self.stream.next().await.ok_or("the stream has ended")?? {
-            Event::Changes { changes, position } => {
-                self.position = position.or(self.position.take());
-                let label = |change: &rowtide_core::Change| {
-                    assert_eq!(change.operation, Operation::Insert);
-                    let row = change.after.as_ref()?;
-                    let at = change.table.columns.iter().position(|it| &*it.name == "type")?;
-                    match &row[at] {
-                        Value::Text(text) => Some(text.to_string()),
-                        _ => None,
-                    }
-                };
-                Ok(changes.iter().filter_map(label).collect())
-            }
-            Event::Idle { position } => {
-                self.position = Some(position);
-                Ok(Vec::new())
-            }
-            other => Err(format!("{other:?}").into()),
-        }
+        Ok(self.relay.advance().await?)
+    }
+
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.relay.position.clone()
     }
 }
 
@@ -79,8 +63,7 @@ impl Relay for Plugin {
     }
 
     async fn acknowledge(&mut self) -> Outcome {
-        let Some(position) = self.position.clone() else { return Ok(()) };
-        Ok(self.source.acknowledge(&[(PartitionId::new("whole"), position)]).await?)
+        Ok(self.relay.acknowledge().await?)
     }
 }
 

@@ -1,0 +1,79 @@
+//! One relay a table.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use rowtide_core::{Event, Partition};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Executor};
+
+use crate::{
+    relay::{
+        Outcome, context,
+        exclusion::{self, TAKE_OVER},
+        run,
+    },
+    world::World,
+};
+
+pub(crate) fn a_second_relay_waits_and_takes_over() -> Outcome {
+    run(async {
+        let world = World::new().await?;
+        exclusion::a_second_relay_waits_and_takes_over(&world.url).await
+    })
+}
+
+pub(crate) fn a_frozen_relay_keeps_its_lock_and_a_killed_one_does_not() -> Outcome {
+    run(async {
+        let world = World::new().await?;
+        exclusion::a_frozen_relay_keeps_its_lock_and_a_killed_one_does_not(&world.url).await
+    })
+}
+
+pub(crate) fn a_standby_gives_up_when_it_is_asked_to_stop() -> Outcome {
+    run(async {
+        let world = World::new().await?;
+        exclusion::a_standby_gives_up_when_it_is_asked_to_stop(&world.url).await
+    })
+}
+
+pub(crate) fn a_cut_lock_connection_stops_the_relay_before_another_takes_over() -> Outcome {
+    run(async {
+        let world = World::new().await?;
+        let losing = context();
+        let first = world.open(json!({}), &losing).await?;
+        let mut stream = first.read(&Partition::whole(), None);
+        let idle = stream.next().await.ok_or("no event")??;
+        assert!(matches!(idle, Event::Idle { .. }), "{idle:?}");
+        let waiting = context();
+        let second = world.open(json!({}), &waiting);
+        tokio::pin!(second);
+        let early = tokio::time::timeout(Duration::from_secs(1), &mut second).await;
+        assert!(early.is_err(), "two relays have one table");
+        let cut = Instant::now();
+        let mut connection = world.connect().await?;
+        let holder = "SELECT concat('KILL ', is_used_lock(concat('rowtide-outbox-', \
+                      md5(concat_ws('.', database(), 'outbox')))))";
+        let kill: String = sqlx::query_scalar(holder).fetch_one(&mut connection).await?;
+        connection.execute(AssertSqlSafe(kill)).await?;
+        let noticed = async {
+            loop {
+                match stream.next().await {
+                    Some(Err(error)) => return (error, Instant::now()),
+                    Some(Ok(_)) => {}
+                    None => panic!("the stream ended without an error"),
+                }
+            }
+        };
+        let taken = async { (second.await, Instant::now()) };
+        let ((second, taken), (error, noticed), ()) =
+            tokio::join!(taken, noticed, losing.lock_lost());
+        drop(second?);
+        assert!(error.is_transient(), "{error}");
+        if noticed >= taken || taken - cut > TAKE_OVER {
+            let (noticed, taken) = (noticed - cut, taken - cut);
+            return Err(format!("noticed after {noticed:?}, taken over after {taken:?}").into());
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,109 @@
+//! One relay a table.
+
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use rowtide_core::{Event, Partition, PartitionId};
+use serde_json::json;
+use sqlx::Executor;
+
+use crate::{
+    relay::{
+        Outcome, context,
+        exclusion::{self, TAKE_OVER},
+        run,
+    },
+    world::World,
+};
+
+pub(crate) fn a_second_relay_waits_and_takes_over() -> Outcome {
+    run(async {
+        let world = World::new().await?;
+        exclusion::a_second_relay_waits_and_takes_over(&world.url).await
+    })
+}
+
+/// The server would end an idle transaction long before.
+pub(crate) fn a_frozen_relay_keeps_its_lock_and_a_killed_one_does_not() -> Outcome {
+    run(async {
+        let world = World::new().await?;
+        for statement in [
+            "ALTER SYSTEM SET idle_in_transaction_session_timeout = '1s'",
+            "SELECT pg_reload_conf()",
+        ] {
+            world.execute(statement).await?;
+        }
+        exclusion::a_frozen_relay_keeps_its_lock_and_a_killed_one_does_not(&world.url).await
+    })
+}
+
+pub(crate) fn a_standby_gives_up_when_it_is_asked_to_stop() -> Outcome {
+    run(async {
+        let world = World::new().await?;
+        exclusion::a_standby_gives_up_when_it_is_asked_to_stop(&world.url).await
+    })
+}
+
+pub(crate) fn a_cut_lock_connection_stops_the_relay_before_another_takes_over() -> Outcome {
+    run(async {
+        let world = World::new().await?;
+        let losing = context();
+        let first = world.open(json!({}), &losing).await?;
+        let mut stream = first.read(&Partition::whole(), None);
+        let idle = stream.next().await.ok_or("no event")??;
+        let Event::Idle { position } = idle else { return Err("not idle".into()) };
+        let waiting = context();
+        let second = world.open(json!({}), &waiting);
+        tokio::pin!(second);
+        let early = tokio::time::timeout(std::time::Duration::from_secs(1), &mut second).await;
+        assert!(early.is_err(), "two relays have one table");
+        let cut = Instant::now();
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'";
+        world.connect().await?.execute(end).await?;
+        let noticed = async {
+            loop {
+                match stream.next().await {
+                    Some(Err(error)) => return (error, Instant::now()),
+                    Some(Ok(_)) => {}
+                    None => panic!("the stream ended without an error"),
+                }
+            }
+        };
+        let taken = async { (second.await, Instant::now()) };
+        let ((second, taken), (error, noticed), ()) =
+            tokio::join!(taken, noticed, losing.lock_lost());
+        drop(second?);
+        assert!(error.is_transient(), "{error}");
+        let position = [(PartitionId::new("whole"), position)];
+        drop(first.acknowledge(&position).await);
+        if noticed >= taken || taken - cut > TAKE_OVER {
+            let (noticed, taken) = (noticed - cut, taken - cut);
+            return Err(format!("noticed after {noticed:?}, taken over after {taken:?}").into());
+        }
+        Ok(())
+    })
+}
+
+/// Neither a transaction's id nor a snapshot, nor does who waits for it.
+pub(crate) fn the_lock_holds_back_no_vacuum() -> Outcome {
+    run(async {
+        let world = World::new().await?;
+        let _first = world.open(json!({}), &context()).await?;
+        let waiting = context();
+        let second = world.open(json!({}), &waiting);
+        tokio::pin!(second);
+        while !waiting.waited_for_lock() {
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(10), &mut second).await;
+        }
+        let holding = "SELECT count(*) FROM pg_stat_activity a JOIN pg_locks l USING (pid)
+            WHERE l.locktype = 'advisory'
+              AND (a.backend_xid IS NOT NULL OR a.backend_xmin IS NOT NULL)";
+        let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+        for _ in 0..20 {
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(100), &mut second).await;
+            assert_eq!(world.count(holding).await?, 0);
+            assert_eq!(world.count(waiting).await?, 0);
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,74 @@
+//! What goes on beside the reading.
+
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection, Executor};
+
+use crate::{
+    log::Log,
+    relay::{Outcome, Relay, context, run, text},
+    setup::MESSAGE,
+    world::World,
+};
+
+pub(crate) fn a_message_is_guarded_against_its_own_transaction() -> Outcome {
+    run(async {
+        let world = World::empty().await?;
+        world.setup(json!({})).await?;
+        let at_once = format!("BEGIN; {MESSAGE}; DELETE FROM outbox; COMMIT");
+        let error = world.execute(&at_once).await.err().ok_or("it was deleted")?;
+        assert!(error.to_string().contains("no relay would ever see it"), "{error}");
+        world.execute(MESSAGE).await?;
+        world.execute("DELETE FROM outbox").await?;
+        Ok(())
+    })
+}
+
+pub(crate) fn marked_rows_are_removed_after_their_time() -> Outcome {
+    run(async {
+        let world = World::empty().await?;
+        let settings = json!({
+            "done": "mark", "keep_marked_for": "1h", "stall_warning": "1s", "delete_rows": 1
+        });
+        world.setup(settings.clone()).await?;
+        for age in ["2 hours", "3 hours", "1 minute"] {
+            world.execute(MESSAGE).await?;
+            let mark = "UPDATE outbox SET done_at = now() - interval";
+            world.execute(&format!("{mark} '{age}' WHERE done_at IS NULL")).await?;
+        }
+        world.execute(MESSAGE).await?;
+        let _source = world.open(settings, &context()).await?;
+        while world.count("SELECT count(*) FROM outbox").await? > 2 {
+            tokio::task::yield_now().await;
+        }
+        let kept = "SELECT count(*) FROM outbox WHERE done_at < now() - interval '1 hour'";
+        assert_eq!(world.count(kept).await?, 0);
+        Ok(())
+    })
+}
+
+/// Nothing else waits for it.
+pub(crate) fn a_writer_that_stays_open_is_told_of_and_holds_nobody_up() -> Outcome {
+    let log = Log::listen()?;
+    run(async {
+        let world = World::empty().await?;
+        let settings = json!({ "stall_warning": "1s" });
+        world.setup(settings.clone()).await?;
+        let source = world.open(settings, &context()).await?;
+        let mut relay = Relay::new(&*source, None);
+        let mut writer = world.connect().await?;
+        let mut transaction = writer.begin().await?;
+        transaction.execute(AssertSqlSafe(MESSAGE.replace("made", "late"))).await?;
+        while !log.has("outbox_oldest_writer_seconds") {
+            world.execute(MESSAGE).await?;
+            let came = relay.read(1).await?;
+            assert!(came.iter().all(|change| text(change, "type") == "made"), "{came:?}");
+            relay.acknowledge().await?;
+        }
+        transaction.commit().await?;
+        assert_eq!(text(&relay.read(1).await?[0], "type"), "late");
+        while !log.has("no transaction holds back messages for long any more") {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    })
+}
