@@ -20,6 +20,8 @@ pub struct Faults {
     pub drain: u32,
     /// That nothing comes any more, while the connection stays.
     pub stall: u32,
+    /// After how many rows of a feed the same happens for sure.
+    pub stall_after: Option<u32>,
     /// That a resolved timestamp comes in the shape of another envelope.
     pub other_shape: u32,
     /// That a feed begins with a resolved timestamp of zero.
@@ -51,6 +53,7 @@ impl Faults {
             cut: 0,
             drain: 0,
             stall: 0,
+            stall_after: None,
             other_shape: 0,
             zero_resolved: 0,
             gc_wording: GcWording::Batch,
@@ -69,6 +72,7 @@ impl Faults {
             cut: chance.u32(0..20),
             drain: chance.u32(0..10),
             stall: 0,
+            stall_after: None,
             other_shape: chance.u32(0..500),
             zero_resolved: chance.u32(0..1000),
             gc_wording: [GcWording::Batch, GcWording::Targets, GcWording::Cursor]
@@ -84,6 +88,13 @@ impl Faults {
         let place = match name {
             "seed" => {
                 self.seed = number(name, value)?;
+                return Ok(());
+            }
+            "stall_after" => {
+                self.stall_after = match value {
+                    "never" => None,
+                    rows => Some(number(name, rows)?),
+                };
                 return Ok(());
             }
             "gc_wording" => {

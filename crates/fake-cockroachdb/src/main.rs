@@ -18,6 +18,7 @@ usage: fake-cockroachdb [OPTION]…
   --database NAME           the name of the database, by default defaultdb
   --user NAME:PASSWORD      who may come in, again for each; without it everybody as root
   --certificate FILE --key FILE   lets connections be encrypted
+  --client-ca FILE      who signs the certificates of clients that need no password
   --workload bank           makes tables, and changes them
   --steps-per-second N      how often the workload changes something, by default 10
   --steps N                 after how many steps the workload stops; by default never
@@ -85,7 +86,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
         steps: u64::MAX,
         execute: None,
     };
-    let (mut chain, mut key) = (None, None);
+    let (mut chain, mut key, mut client_authority) = (None, None, None);
     while let Some(name) = arguments.next() {
         let mut value =
             || arguments.next().ok_or_else(|| format!("{name} needs a value\n\n{USAGE}"));
@@ -100,6 +101,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
             }
             "--certificate" => chain = Some(PathBuf::from(value()?)),
             "--key" => key = Some(PathBuf::from(value()?)),
+            "--client-ca" => client_authority = Some(PathBuf::from(value()?)),
             "--workload" => parsed.workload = Some(read(&name, &value()?)?),
             "--steps-per-second" => parsed.steps_per_second = read(&name, &value()?)?,
             "--steps" => parsed.steps = read(&name, &value()?)?,
@@ -109,7 +111,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
         }
     }
     parsed.options.certificate = match (chain, key) {
-        (Some(chain), Some(key)) => Some(Certificate { chain, key }),
+        (Some(chain), Some(key)) => Some(Certificate { chain, key, client_authority }),
         (None, None) => None,
         _ => return Err("--certificate and --key come together".to_owned()),
     };

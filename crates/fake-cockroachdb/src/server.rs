@@ -1,6 +1,7 @@
 //! The server: what listens, what sessions share, and what a test asks of them.
 
 mod authentication;
+mod encryption;
 mod execution;
 mod session;
 mod wire;
@@ -9,14 +10,13 @@ use std::{
     collections::BTreeMap,
     io,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::{Builder, Runtime},
@@ -67,6 +67,9 @@ pub struct Certificate {
     pub chain: PathBuf,
     /// File with its private key (PEM).
     pub key: PathBuf,
+    /// File with the authorities (PEM) of clients: one whose certificate bears the name of its user
+    /// needs no password.
+    pub client_authority: Option<PathBuf>,
 }
 
 /// A server that runs until it is dropped.
@@ -125,7 +128,7 @@ impl Server {
     /// If it cannot listen there, or a file of its certificate cannot be read.
     pub fn start(options: Options) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let tls = options.certificate.as_ref().map(acceptor).transpose()?;
+        let tls = options.certificate.as_ref().map(encryption::acceptor).transpose()?;
         let listener = listen(&runtime, options.listen)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
@@ -294,26 +297,6 @@ async fn serve(socket: TcpStream, shared: Arc<Shared>) {
     let _ = socket.set_nodelay(true);
     // A client that goes away is nothing to tell of.
     let _ = Session::serve(socket, shared).await;
-}
-
-fn acceptor(certificate: &Certificate) -> io::Result<TlsAcceptor> {
-    let pem = |path: &Path| {
-        let path = path.display().to_string();
-        move |error: rustls::pki_types::pem::Error| io::Error::other(format!("{path}: {error}"))
-    };
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&certificate.chain)
-        .map_err(pem(&certificate.chain))?
-        .collect();
-    let chain = chain.map_err(pem(&certificate.chain))?;
-    let key = PrivateKeyDer::from_pem_file(&certificate.key).map_err(pem(&certificate.key))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(io::Error::other)?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

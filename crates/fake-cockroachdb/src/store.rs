@@ -197,5 +197,6 @@ impl Table {
 }
 
 fn version_at(versions: &[Version], at: Hlc) -> Option<&Version> {
-    versions.iter().rev().find(|version| version.at <= at)
+    let later = versions.partition_point(|version| version.at <= at);
+    versions[..later].last()
 }

@@ -59,6 +59,8 @@ pub(crate) struct Feed {
     next: usize,
     /// What was sent since the last resolved timestamp.
     window: Vec<Message>,
+    /// How many rows were sent.
+    sent: u32,
     resolved_at: Option<Instant>,
     names: Vec<Option<Arc<str>>>,
 }
@@ -70,8 +72,18 @@ impl Feed {
         let number = shared.count_feed();
         let chance = Rng::with_seed(faults.seed.wrapping_mul(1_000_003).wrapping_add(number));
         let next = shared.store().place_after(plan.start);
-        let (window, names) = (Vec::new(), Vec::new());
-        Self { plan, shared, grown, faults, chance, next, window, resolved_at: None, names }
+        Self {
+            plan,
+            shared,
+            grown,
+            faults,
+            chance,
+            next,
+            window: Vec::new(),
+            sent: 0,
+            resolved_at: None,
+            names: Vec::new(),
+        }
     }
 
     /// Sends messages until the end.
@@ -154,7 +166,8 @@ impl Feed {
     }
 
     async fn send(&mut self, line: Message, output: &mut impl Output) -> Result<(), End> {
-        if self.chance(self.faults.stall) {
+        let is_enough = self.faults.stall_after.is_some_and(|rows| self.sent >= rows);
+        if is_enough || self.chance(self.faults.stall) {
             output.flush().await?;
             std::future::pending::<()>().await;
         }
@@ -166,6 +179,7 @@ impl Feed {
             return Err(End::Failed(shutting_down()));
         }
         output.send(&line).await?;
+        self.sent += 1;
         self.window.push(line);
         if self.chance(self.faults.duplicate) {
             let index = self.chance.usize(..self.window.len());

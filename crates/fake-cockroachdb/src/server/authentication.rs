@@ -14,18 +14,27 @@ use crate::sql::SqlError;
 const ITERATIONS: u32 = 4096;
 const SALT: &[u8] = b"sixteen bytes...";
 
+/// What a client says of itself.
+pub(super) struct Said {
+    pub(super) parameters: HashMap<String, String>,
+    /// The name that its certificate bears.
+    pub(super) certified: Option<String>,
+}
+
 type Verdict = io::Result<Result<(), SqlError>>;
 
 /// Asks for the password of the user, and tells the client that it is in.
 pub(super) async fn let_in(
     options: &Options,
-    parameters: &HashMap<String, String>,
+    said: &Said,
     reader: &mut Reader,
     writer: &mut Writer,
 ) -> Verdict {
+    let parameters = &said.parameters;
     let user = parameters.get("user").map_or("", String::as_str);
     let database = parameters.get("database").map_or(user, String::as_str);
-    if !options.users.is_empty() {
+    let is_certified = said.certified.as_deref() == Some(user);
+    if !options.users.is_empty() && !is_certified {
         let password = options.users.get(user);
         let is_right = match options.authentication {
             Authentication::Cleartext => cleartext(password, reader, writer).await?,

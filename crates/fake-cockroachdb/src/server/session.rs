@@ -7,7 +7,9 @@ use std::{
 use tokio::{io::split, net::TcpStream, sync::watch};
 
 use super::{
-    Handle, Shared, authentication,
+    Handle, Shared,
+    authentication::{self, Said},
+    encryption,
     execution::{Reply, Transaction},
     lock,
     wire::{BYTES, Body, Reader, Request, Stream, TEXT, Writer, put_count, read, read_startup},
@@ -91,11 +93,11 @@ impl Drop for Running {
 impl Session {
     /// Serves a connection from its first byte to its last.
     pub(super) async fn serve(socket: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
-        let Some((stream, parameters)) = start(socket, &shared).await? else { return Ok(()) };
-        let (mut reader, half) = split(stream);
+        let Some(client) = start(socket, &shared).await? else { return Ok(()) };
+        let (mut reader, half) = split(client.stream);
         let mut writer = Writer::new(half);
         if let Err(error) =
-            authentication::let_in(&shared.options, &parameters, &mut reader, &mut writer).await?
+            authentication::let_in(&shared.options, &client.said, &mut reader, &mut writer).await?
         {
             writer.put_error(&error);
             return writer.send_all().await;
@@ -390,12 +392,16 @@ async fn listen(reader: &mut Reader, waiting: &mut VecDeque<Request>) {
     }
 }
 
+/// Who wants to come in.
+struct Client {
+    stream: Box<dyn Stream>,
+    said: Said,
+}
+
 /// From the first byte to the parameters; `None` if the connection was for a cancel request.
-async fn start(
-    socket: TcpStream,
-    shared: &Arc<Shared>,
-) -> io::Result<Option<(Box<dyn Stream>, HashMap<String, String>)>> {
+async fn start(socket: TcpStream, shared: &Arc<Shared>) -> io::Result<Option<Client>> {
     let mut stream: Box<dyn Stream> = Box::new(socket);
+    let mut certified = None;
     loop {
         let request = read_startup(&mut stream).await?;
         let mut body = Body(&request);
@@ -403,7 +409,9 @@ async fn start(
             SSL_REQUEST => match &shared.tls {
                 Some(acceptor) => {
                     tokio::io::AsyncWriteExt::write_all(&mut stream, b"S").await?;
-                    stream = Box::new(acceptor.accept(stream).await?);
+                    let encrypted = acceptor.accept(stream).await?;
+                    certified = encryption::common_name(encrypted.get_ref().1.peer_certificates());
+                    stream = Box::new(encrypted);
                 }
                 None => tokio::io::AsyncWriteExt::write_all(&mut stream, b"N").await?,
             },
@@ -418,7 +426,7 @@ async fn start(
                     let name = body.text()?;
                     parameters.insert(name, body.text()?);
                 }
-                return Ok(Some((stream, parameters)));
+                return Ok(Some(Client { stream, said: Said { parameters, certified } }));
             }
         }
     }

@@ -21,7 +21,8 @@ pub(crate) fn failure(doing: impl Into<String>, error: tokio_postgres::Error) ->
             Error::config(doing).help(help).key("database").because(error)
         }
         None if error.to_string().starts_with("invalid configuration") => {
-            Error::config(doing).key("database").because(error)
+            let help = "write a password into the URL, or the certificate of a client into `tls`";
+            Error::config(doing).help(help).key("database").because(error)
         }
         None => Error::transient(doing).because(error),
     }

@@ -4,7 +4,7 @@ use rowtide_core::{Error, ErrorKind};
 use rowtide_fake_cockroachdb::{Authentication, Certificate, Options, Server};
 use serde_json::{Value as Json, json};
 
-use crate::cluster::{open, open_at, server, server_with};
+use crate::cluster::{open, open_at, read, released, server, server_with};
 
 const TABLE: &str = "CREATE TABLE t (id INT8 PRIMARY KEY); CREATE VIEW w AS SELECT id FROM t";
 
@@ -74,7 +74,7 @@ async fn a_wrong_password_is_refused_and_not_shown() {
     }
 }
 
-/// An authority, and a certificate of it for `localhost`.
+/// An authority, and certificates of it: for `localhost`, and for the user `root`.
 fn certificates(folder: &Path) -> Certificate {
     let openssl = |arguments: &str| {
         let output =
@@ -90,7 +90,16 @@ fn certificates(folder: &Path) -> Certificate {
         "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 3 -extfile names \
          -out server.pem",
     );
-    Certificate { chain: folder.join("server.pem"), key: folder.join("server.key") }
+    openssl(&format!("req {key} -keyout client.key -out client.csr -subj /CN=root"));
+    openssl(
+        "x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 3 -extfile names \
+         -out client.pem",
+    );
+    Certificate {
+        chain: folder.join("server.pem"),
+        key: folder.join("server.key"),
+        client_authority: Some(folder.join("ca.pem")),
+    }
 }
 
 #[tokio::test]
@@ -124,6 +133,37 @@ async fn what_is_checked_of_a_certificate_is_what_was_asked_for() {
         let Err(error) = open_at(&url, settings).await else { panic!("let in: {url}") };
         check(&error, "certificate", Some("sslmode"));
     }
+}
+
+#[tokio::test]
+async fn a_client_certificate_takes_the_place_of_a_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = Some(certificates(folder.path()));
+    let users = BTreeMap::from([("root".to_owned(), "right".to_owned())]);
+    let server = server_with(Options { users, certificate, ..Options::default() }, TABLE);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (ca, certificate, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
+    let url = format!("postgresql://root@localhost:{}/defaultdb", server.address().port());
+    let with_parameters =
+        format!("{url}?sslmode=verify-full&sslrootcert={ca}&sslcert={certificate}&sslkey={key}");
+    let tls = json!({"ca": ca, "certificate": certificate, "key": key});
+    open_at(&with_parameters, json!({"tables": ["t"]})).await.unwrap();
+    let source = open_at(&url, json!({"tables": ["t"], "tls": tls})).await.unwrap();
+    // The changefeed, and what cancels it, are connections of their own.
+    read(&*source, None, |read| read.idle > 0).await.unwrap();
+    released(&server).await;
+    assert!(server.cancels() > 0, "the cancel request was not encrypted as it should be");
+
+    let Err(error) = open_at(&url, json!({"tables": ["t"], "tls": {"ca": ca}})).await else {
+        panic!("let in without a password")
+    };
+    check(&error, "failed to connect", Some("password"));
+    let Err(error) =
+        open_at(&url.replace("root", "other"), json!({"tables": ["t"], "tls": tls})).await
+    else {
+        panic!("let in as somebody else")
+    };
+    check(&error, "failed to connect", Some("password"));
 }
 
 #[tokio::test]
