@@ -39,7 +39,7 @@ enum Chore {
     },
     /// Measures a system against its bars, in release mode.
     Bench {
-        /// What to measure, `kafka`, `outbox`, `rabbitmq`, `sqlite`, and what is passed on to the
+        /// What to measure, `cockroachdb`, `kafka`, `outbox`, `rabbitmq`, `sqlite`, and what is passed on to the
         /// benchmark: `--json`, `--check`, `--only drain|latency|triggers`.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,

@@ -77,8 +77,8 @@ pub(crate) fn write_text(text: &str, out: &mut String) {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            // As Go's encoder does, lest it ends a script of HTML.
-            '<' | '>' | '&' => _ = write!(out, "\\u{:04x}", character as u32),
+            // As Go's encoder does, lest it ends a line of JavaScript.
+            '\u{2028}' | '\u{2029}' => _ = write!(out, "\\u{:04x}", character as u32),
             _ if (character as u32) < 0x20 => _ = write!(out, "\\u{:04x}", character as u32),
             _ => out.push(character),
         }
@@ -92,11 +92,31 @@ fn write_float(value: f64, out: &mut String) {
     } else if value.is_infinite() {
         out.push_str(if value > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" });
     } else {
-        let _ = write!(out, "{value:e}");
-        // `1e0` is 1 to the server too, and the reader must take both.
-        if let Some(short) = out.strip_suffix("e0") {
-            out.truncate(short.len());
-        }
+        write_scientific(&format!("{value:e}"), out);
+    }
+}
+
+/// Appends `12.5`, `1E+2` or `1E-7`, as the server's decimals are written, from `1.25e1` and so on.
+fn write_scientific(text: &str, out: &mut String) {
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    let (sign, mantissa) = match mantissa.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", mantissa),
+    };
+    let digits = mantissa.replace('.', "");
+    let behind = i32::try_from(digits.len()).unwrap_or(i32::MAX) - 1;
+    out.push_str(sign);
+    if exponent > behind || exponent < -6 {
+        let _ = write!(out, "{mantissa}E{exponent:+}");
+    } else if let Ok(before) = usize::try_from(exponent + 1) {
+        let (whole, fraction) = digits.split_at(before);
+        out.push_str(if whole.is_empty() { "0" } else { whole });
+        let point = if fraction.is_empty() { "" } else { "." };
+        let _ = write!(out, "{point}{fraction}");
+    } else {
+        let zeros = "0".repeat(usize::try_from(-exponent - 1).unwrap_or_default());
+        let _ = write!(out, "0.{zeros}{digits}");
     }
 }
 
@@ -138,9 +158,21 @@ mod tests {
         check(Datum::Decimal("26.30".to_owned()), "26.30");
         check(Datum::Decimal("NaN".to_owned()), "\"NaN\"");
         check(Datum::Float(f64::NEG_INFINITY), "\"-Infinity\"");
-        check(Datum::Float(1.0), "1");
+        for (value, text) in [
+            (1.0, "1"),
+            (-12.5, "-12.5"),
+            (100.0, "1E+2"),
+            (0.1, "0.1"),
+            (-0.0, "-0"),
+            (0.000_001, "0.000001"),
+            (0.000_000_1, "1E-7"),
+            (1.5e300, "1.5E+300"),
+            (0.015, "0.015"),
+        ] {
+            check(Datum::Float(value), text);
+        }
         check(Datum::Bytes(vec![0, 255]), "\"\\\\x00ff\"");
-        check(Datum::Text("a\"\u{1}<".to_owned()), "\"a\\\"\\u0001\\u003c\"");
+        check(Datum::Text("a\"\u{1}<".to_owned()), "\"a\\\"\\u0001<\"");
         check(Datum::Array(vec![Datum::Int(1), Datum::Null]), "[1, null]");
         assert_eq!(unhex("\\x00ff"), [0, 255]);
         assert_eq!(unhex("\\x0"), b"\\x0");

@@ -4,6 +4,7 @@
 //! different runs cannot be compared. What a figure is measured against is in the same table.
 
 mod brokers;
+mod cockroachdb;
 mod kafka;
 mod measure;
 mod outbox;
@@ -47,6 +48,7 @@ struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum System {
+    Cockroachdb,
     Kafka,
     Outbox,
     Rabbitmq,
@@ -83,6 +85,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let mut report = Report::default();
     for system in &arguments.systems {
         let measure = match system {
+            System::Cockroachdb => cockroachdb::measure,
             System::Kafka => kafka::measure,
             System::Outbox => outbox::measure,
             System::Rabbitmq => rabbitmq::measure,

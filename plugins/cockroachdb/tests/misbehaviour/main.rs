@@ -3,6 +3,7 @@
 mod nemesis;
 mod pipeline;
 mod validators;
+mod writer;
 
 use std::{env, process::ExitCode};
 

@@ -1,11 +1,14 @@
 //! Reads as the engine does: saves positions, goes on from them, and is killed.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use futures_util::StreamExt;
 use rowtide_core::{
-    Context, Error, Event, EventStream, Partition, Position, Result, Shutdown, Source, registry,
-    settings::Settings,
+    Change, Context, Error, Event, EventStream, Partition, Position, Result, Row, Shutdown, Source,
+    Value, registry, settings::Settings,
 };
 use rowtide_fake_cockroachdb::Hlc;
 use serde_json::Value as Json;
@@ -22,7 +25,6 @@ pub(crate) struct Pipeline<'v> {
     partition: Option<Partition>,
     saved: Option<Position>,
     pub(crate) validators: Vec<Box<dyn Validator + 'v>>,
-    pub(crate) rows: usize,
 }
 
 /// What became of a look at the stream.
@@ -36,7 +38,7 @@ pub(crate) enum Glance {
 
 impl<'v> Pipeline<'v> {
     pub(crate) fn new(settings: Json, validators: Vec<Box<dyn Validator + 'v>>) -> Self {
-        Self { settings, partition: None, saved: None, validators, rows: 0 }
+        Self { settings, partition: None, saved: None, validators }
     }
 
     /// Opens a source, as often as that takes.
@@ -89,8 +91,7 @@ impl<'v> Pipeline<'v> {
             Event::Idle { position } => (Vec::new(), Some(position)),
             other => return Err(Error::fatal(format!("unexpected {other:?}"))),
         };
-        for version in changes.iter().filter_map(Version::of) {
-            self.rows += 1;
+        for version in changes.iter().filter_map(version) {
             for validator in &mut self.validators {
                 validator.note_change(&version).map_err(Error::fatal)?;
             }
@@ -105,6 +106,11 @@ impl<'v> Pipeline<'v> {
         Ok(())
     }
 
+    /// Asks the validators whether what came proves anything.
+    pub(crate) fn conclude(&self) -> Result<()> {
+        self.validators.iter().try_for_each(|own| own.conclude()).map_err(Error::fatal)
+    }
+
     /// Up to when all is saved.
     pub(crate) fn saved_at(&self) -> Hlc {
         self.saved.as_ref().map(resolved).unwrap_or_default()
@@ -114,4 +120,39 @@ impl<'v> Pipeline<'v> {
 fn resolved(position: &Position) -> Hlc {
     let json: HashMap<String, Json> = serde_json::from_str(position.text()).expect("JSON");
     json["at"].as_str().and_then(|text| text.parse().ok()).expect("a timestamp")
+}
+
+/// A change as the validators look at it; `None` for a mark.
+fn version(change: &Change) -> Option<Version> {
+    let said = |name: &str| match change.metadata.as_ref()?.get(name)? {
+        Value::Text(text) => Some(text.to_string()),
+        _ => None,
+    };
+    let row = |row: &Option<Row>| row.as_ref().map(|row| columns(change, row));
+    let key = change.table.key().first().map(|&index| change.image().map(|row| &row[index]));
+    let Some(Some(Value::Int(key))) = key else { return None };
+    Some(Version {
+        table: change.table.name.to_string(),
+        family: said("family").unwrap_or_default(),
+        key: *key,
+        updated: said("updated")?.parse().ok()?,
+        operation: change.operation,
+        before: row(&change.before),
+        after: row(&change.after),
+    })
+}
+
+fn columns(change: &Change, row: &Row) -> BTreeMap<String, String> {
+    let pairs = change.table.columns.iter().zip(row.values());
+    let known = pairs.filter(|(_, value)| value.is_known());
+    known.map(|(column, value)| (column.name.to_string(), text(value))).collect()
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Int(number) => number.to_string(),
+        Value::Text(text) => text.to_string(),
+        other => format!("{other:?}"),
+    }
 }

@@ -1,8 +1,8 @@
 //! What must hold of what a pipeline delivered, whatever went wrong on its way.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use rowtide_core::{Change, Operation, Row, Value};
+use rowtide_core::Operation;
 use rowtide_fake_cockroachdb::{Hlc, Server};
 
 /// Something that looks at every change and every position, and says what is wrong.
@@ -13,6 +13,10 @@ pub(crate) trait Validator {
     fn note_resolved(&mut self, at: Hlc) -> Result<(), String>;
     /// The pipeline was killed, and goes on at its last position.
     fn note_restart(&mut self) {}
+    /// All was seen.
+    fn conclude(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// A change, as the validators look at it.
@@ -25,43 +29,6 @@ pub(crate) struct Version {
     pub(crate) operation: Operation,
     pub(crate) before: Option<BTreeMap<String, String>>,
     pub(crate) after: Option<BTreeMap<String, String>>,
-}
-
-impl Version {
-    /// `None` for a mark.
-    pub(crate) fn of(change: &Change) -> Option<Self> {
-        let said = |name: &str| match change.metadata.as_ref()?.get(name)? {
-            Value::Text(text) => Some(text.to_string()),
-            _ => None,
-        };
-        let row = |row: &Option<Row>| row.as_ref().map(|row| columns(change, row));
-        let key = change.table.key().first().map(|&index| change.image().map(|row| &row[index]));
-        let Some(Some(Value::Int(key))) = key else { return None };
-        Some(Self {
-            table: change.table.name.to_string(),
-            family: said("family").unwrap_or_default(),
-            key: *key,
-            updated: said("updated")?.parse().ok()?,
-            operation: change.operation,
-            before: row(&change.before),
-            after: row(&change.after),
-        })
-    }
-}
-
-fn columns(change: &Change, row: &Row) -> BTreeMap<String, String> {
-    let pairs = change.table.columns.iter().zip(row.values());
-    let known = pairs.filter(|(_, value)| value.is_known());
-    known.map(|(column, value)| (column.name.to_string(), text(value))).collect()
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => "NULL".to_owned(),
-        Value::Int(number) => number.to_string(),
-        Value::Text(text) => text.to_string(),
-        other => format!("{other:?}"),
-    }
 }
 
 /// Versions of a key come in their order the first time, and the same each time.
@@ -139,11 +106,23 @@ impl Validator for Runs {
 
 /// `after` is the row as it was then, and `before` the row right before.
 pub(crate) struct BeforeAfter<'s> {
-    pub(crate) server: &'s Server,
+    server: &'s Server,
+    /// What was found right: told again it is the same, as another validator sees to.
+    seen: HashSet<(String, String, i64, Hlc)>,
+}
+
+impl<'s> BeforeAfter<'s> {
+    pub(crate) fn new(server: &'s Server) -> Self {
+        Self { server, seen: HashSet::new() }
+    }
 }
 
 impl Validator for BeforeAfter<'_> {
     fn note_change(&mut self, change: &Version) -> Result<(), String> {
+        let place = (change.table.clone(), change.family.clone(), change.key, change.updated);
+        if !self.seen.insert(place) {
+            return Ok(());
+        }
         let then = row_at(self.server, &change.table, change.key, change.updated);
         agree(change, "after", change.after.as_ref(), then.as_ref())?;
         if change.operation == Operation::Read {
@@ -188,14 +167,13 @@ pub(crate) struct Fingerprint<'s> {
     tables: Vec<String>,
     buffer: Vec<Version>,
     scratch: BTreeMap<(String, i64), Columns>,
-    /// How many positions covered rows.
-    pub(crate) resolved_with_rows: usize,
 }
 
 impl<'s> Fingerprint<'s> {
-    pub(crate) fn new(server: &'s Server, tables: &[String]) -> Self {
+    pub(crate) fn new(server: &'s Server, tables: &[&str]) -> Self {
         let (buffer, scratch) = (Vec::new(), BTreeMap::new());
-        Self { server, tables: tables.to_vec(), buffer, scratch, resolved_with_rows: 0 }
+        let tables = tables.iter().map(|&table| table.to_owned()).collect();
+        Self { server, tables, buffer, scratch }
     }
 
     fn apply(&mut self, change: &Version) {
@@ -230,7 +208,6 @@ impl Validator for Fingerprint<'_> {
     fn note_resolved(&mut self, at: Hlc) -> Result<(), String> {
         let mut due: Vec<_> = self.buffer.extract_if(.., |change| change.updated <= at).collect();
         due.sort_by_key(|change| change.updated);
-        self.resolved_with_rows += usize::from(!due.is_empty());
         let mut rows = due.into_iter().peekable();
         while let Some(change) = rows.next() {
             self.apply(&change);
@@ -249,6 +226,42 @@ impl Validator for Fingerprint<'_> {
     /// What was told again was delivered before, too; what is in the buffer comes again.
     fn note_restart(&mut self) {
         self.buffer.clear();
+    }
+}
+
+/// Something flowed: nothing is proven by what is empty.
+pub(crate) struct Count {
+    /// How many positions must cover rows that came since the one before.
+    resolved_with_rows_min: usize,
+    resolved_with_rows: usize,
+    rows: usize,
+    since_resolved: usize,
+}
+
+impl Count {
+    pub(crate) fn at_least(resolved_with_rows_min: usize) -> Self {
+        Self { resolved_with_rows_min, resolved_with_rows: 0, rows: 0, since_resolved: 0 }
+    }
+}
+
+impl Validator for Count {
+    fn note_change(&mut self, _: &Version) -> Result<(), String> {
+        self.rows += 1;
+        self.since_resolved += 1;
+        Ok(())
+    }
+
+    fn note_resolved(&mut self, _: Hlc) -> Result<(), String> {
+        self.resolved_with_rows += usize::from(self.since_resolved > 0);
+        self.since_resolved = 0;
+        Ok(())
+    }
+
+    fn conclude(&self) -> Result<(), String> {
+        let is_enough = self.resolved_with_rows >= self.resolved_with_rows_min && self.rows >= 10;
+        is_enough.then_some(()).ok_or_else(|| {
+            format!("{} rows under {} positions prove nothing", self.rows, self.resolved_with_rows)
+        })
     }
 }
 
