@@ -198,10 +198,21 @@ impl<'a> DeliveryLoop<'a> {
         }
         self.flush().await?;
         if self.save_is_due(Instant::now()) || mutant::active(Mutant::SavesWithoutNewPosition) {
-            self.save().await?;
+            match self.is_early() {
+                // Its ends alone: a busy tree of partitions ends one all the time.
+                true => self.save_update(self.partitions.ends()).await?,
+                false => self.save().await?,
+            }
             self.start_readers()?;
         }
         Ok(())
+    }
+
+    /// Whether an end has to be saved while everything else still waits for `save_every`.
+    fn is_early(&self) -> bool {
+        let waits = self.save_at().is_none_or(|due| due > Instant::now());
+        let is_set = !self.control.settings.save_every.duration().is_zero();
+        waits && is_set && self.partitions.have_unsaved_end()
     }
 
     async fn flush(&mut self) -> Result<()> {
@@ -254,7 +265,13 @@ impl<'a> DeliveryLoop<'a> {
             self.news = None;
             return self.save_nothing_new().await;
         }
-        let update = self.partitions.update();
+        self.save_update(self.partitions.update()).await?;
+        (self.news, self.has_flushed) = (None, false);
+        self.saved_at = Some(Instant::now());
+        Ok(())
+    }
+
+    async fn save_update(&mut self, update: CheckpointUpdate) -> Result<()> {
         let acknowledged = positions(&update);
         // Invariant 2: nothing is acknowledged before it is saved.
         if mutant::active(Mutant::AcknowledgesBeforeSave) {
@@ -262,8 +279,6 @@ impl<'a> DeliveryLoop<'a> {
         }
         self.control.checkpoint.save(&update).await.map_err(never_rejected)?;
         self.partitions.saved(&update);
-        (self.news, self.has_flushed) = (None, false);
-        self.saved_at = Some(Instant::now());
         *self.control.pause = Pause::default();
         self.acknowledge(&acknowledged).await?;
         self.control.status.acknowledge(&update);

@@ -107,15 +107,25 @@ impl Partitions {
 
     /// What a save has to change: all that was accepted. Empty unless something has moved.
     pub(crate) fn update(&self) -> CheckpointUpdate {
-        if self.moved.is_empty() {
+        self.update_of(|_| true)
+    }
+
+    /// What a save has to change that does not wait: the ends that were accepted.
+    pub(crate) fn ends(&self) -> CheckpointUpdate {
+        self.update_of(|id| self.known.get(id).is_some_and(|known| known.accepted.is_finished()))
+    }
+
+    fn update_of(&self, wanted: impl Fn(&PartitionId) -> bool) -> CheckpointUpdate {
+        let moved: BTreeSet<_> = self.moved.iter().filter(|id| wanted(id)).collect();
+        if moved.is_empty() {
             return CheckpointUpdate::default();
         }
         // Invariant 5: children are saved no later than a later position of their parent.
         let announced =
             self.announced.iter().filter(|_| !mutant::active(Mutant::SavesChildrenLate));
-        let names: BTreeSet<_> = self.moved.iter().chain(announced).collect();
-        let states = names.into_iter().filter_map(|id| self.state(id)).collect();
-        CheckpointUpdate { states, forgotten: self.forgettable() }
+        let names: BTreeSet<_> = moved.into_iter().chain(announced).collect();
+        let states = names.iter().filter_map(|id| self.state(id)).collect();
+        CheckpointUpdate { states, forgotten: self.forgettable(&names) }
     }
 
     fn state(&self, id: &PartitionId) -> Option<PartitionState> {
@@ -129,12 +139,13 @@ impl Partitions {
         Some(PartitionState { partition: known.partition.clone(), progress })
     }
 
-    /// Finished partitions none of whose children is waiting any more. One without children is
-    /// kept: by it a pipeline knows that it has ended.
-    fn forgettable(&self) -> Vec<PartitionId> {
-        let has_started = |child: &PartitionId| {
-            let known = self.known.get(child);
-            known.is_none_or(|known| known.accepted != Progress::Waiting)
+    /// Finished partitions none of whose children is waiting any more, once `named` are saved. One
+    /// without children is kept: by it a pipeline knows that it has ended.
+    fn forgettable(&self, named: &BTreeSet<&PartitionId>) -> Vec<PartitionId> {
+        let has_started = |child: &PartitionId| match self.known.get(child) {
+            Some(known) if named.contains(child) => known.accepted != Progress::Waiting,
+            Some(known) => known.saved != Progress::Waiting,
+            None => true,
         };
         let is_forgettable = |(id, known): &(&PartitionId, &Known)| {
             // Its end was saved before, so its last position is acknowledged, too.

@@ -277,6 +277,24 @@ async fn save_every_spares_saves_and_a_stop_saves_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_end_does_not_wait_for_save_every_and_what_has_not_ended_does() {
+    let ends = vec![changes(1, 1), changes(2, 2), Ok(Event::Finished)];
+    let lives = (1..=9).map(|number| changes(number, number)).collect();
+    let script = Script::new(Lines {
+        partitions: vec![Partition::new("ends"), Partition::new("lives")],
+        events: [ends, lives].into(),
+        ..Lines::default()
+    });
+    let save_every = Period::from_secs(3_600);
+    let delivery = Delivery { bytes_max: ByteSize(1), save_every, ..Delivery::default() };
+    script.run_until(Until::Stopped, delivery, seconds(60)).await.unwrap();
+    assert_eq!(script.count("acknowledge ends 2"), 1);
+    let calls = script.calls();
+    assert!(calls.contains(&"acknowledge ends 2".to_owned()), "by itself: {calls:?}");
+    assert_eq!(calls.last().unwrap(), "acknowledge lives 9");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_read_meanwhile_is_flushed_together() {
     let script = whole((1..=50).map(|number| changes(number, number)).chain([idle(50)]).collect());
     script.run(Delivery::default(), pending()).await.unwrap();
