@@ -1,0 +1,86 @@
+//! The official Python client, in a folder of the build, and the scripts that use it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use crate::{Dialect, Outcome};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("google-cloud-spanner")
+}
+
+fn interpreter() -> PathBuf {
+    folder().join("bin/python")
+}
+
+/// Makes it once.
+pub(crate) fn install() -> Outcome<()> {
+    let has_it = || {
+        let import = ["-c", "from google.cloud import spanner"];
+        output(Command::new(interpreter()).args(import)).map(drop)
+    };
+    if has_it().is_err() {
+        output(Command::new("python3").args(["-m", "venv"]).arg(folder()))?;
+        let install = ["-m", "pip", "install", "--quiet", "google-cloud-spanner"];
+        output(Command::new(interpreter()).args(install))?;
+    }
+    has_it()
+}
+
+fn script(host: &str, name: &str, arguments: &[&str]) -> Command {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/spanner/python");
+    let mut command = Command::new(interpreter());
+    command.arg(scripts.join(name)).args(arguments).env("SPANNER_EMULATOR_HOST", host);
+    // The folder is the project's.
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// Runs a script to its end, and returns what it wrote.
+pub(crate) fn run(host: &str, name: &str, arguments: &[&str]) -> Outcome<String> {
+    output(&mut script(host, name, arguments))
+}
+
+fn output(command: &mut Command) -> Outcome<String> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let tail: Vec<_> = errors.lines().rev().take(5).collect();
+        return Err(format!("{:?}: {tail:?}", command.get_args()).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Commits transactions until it is told to stop.
+pub(crate) struct Writer(Child);
+
+impl Writer {
+    pub(crate) fn start(host: &str, dialect: Dialect, seed: u64) -> Outcome<Self> {
+        let mut command = script(host, "writer.py", &[&dialect.to_string(), &seed.to_string()]);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        Ok(Self(command.spawn()?))
+    }
+
+    /// How many transactions it has committed.
+    pub(crate) fn stop(mut self) -> Outcome<usize> {
+        drop(self.0.stdin.take());
+        let mut told = String::new();
+        if let Some(output) = &mut self.0.stdout {
+            std::io::Read::read_to_string(output, &mut told)?;
+        }
+        match self.0.wait()?.success() {
+            true => Ok(told.trim().parse()?),
+            false => Err("the writer failed".into()),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // It has ended already unless the test fails.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
