@@ -25,7 +25,7 @@ BEGIN
     FOR number IN 1..messages LOOP
         INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload)
         VALUES (gen_random_uuid(), 'order', 'order-' || number % 1000, 'Changed',
-                rpad('{"number": ' || number || ', "note": "', 198, 'x') || '"}');
+                (rpad('{"number": ' || number || ', "note": "', 198, 'x') || '"}')::jsonb);
         COMMIT;
     END LOOP;
 END $$"#;
