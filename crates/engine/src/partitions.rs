@@ -184,21 +184,35 @@ impl Partitions {
     }
 
     // Invariant 4: a child starts only after all its parents are saved as finished; a parent not
-    // heard of yet is waited for. One of which something is saved has started before.
+    // heard of yet is waited for while somebody may announce it. One of which something is saved
+    // has started before.
     fn may_start(&self, id: &PartitionId) -> bool {
         let Some(known) = self.known.get(id) else { return false };
         let parents = &known.partition.parents;
-        matches!(known.saved, Progress::Delivered(_)) || parents.iter().all(|id| self.has_ended(id))
+        matches!(known.saved, Progress::Delivered(_))
+            || parents.iter().all(|parent| self.has_ended(parent, known))
     }
 
-    fn has_ended(&self, id: &PartitionId) -> bool {
+    fn has_ended(&self, id: &PartitionId, child: &Known) -> bool {
         match self.known.get(id) {
             Some(known) if mutant::active(Mutant::StartsChildrenBeforeSave) => {
                 known.accepted.is_finished()
             }
             Some(known) => known.saved.is_finished(),
-            None => mutant::active(Mutant::StartsWithoutUnknownParents),
+            None => self.have_passed(child) || mutant::active(Mutant::StartsWithoutUnknownParents),
         }
+    }
+
+    /// Whether all that has not ended attests to be past the start of a partition: then what ended
+    /// before that start has been announced, or has ended before this checkpoint began.
+    fn have_passed(&self, partition: &Known) -> bool {
+        let attested = |known: &Known| {
+            let position = known.saved.position().or(known.partition.start.as_ref());
+            position.and_then(Position::attested)
+        };
+        let start = partition.partition.start.as_ref().and_then(Position::attested);
+        let mut unfinished = self.known.values().filter(|known| !known.saved.is_finished());
+        start.is_some() && unfinished.all(|known| attested(known) >= start)
     }
 
     /// What a reader of the partition needs: the partition, and where it was accepted last.
@@ -278,6 +292,8 @@ pub(crate) fn positions(update: &CheckpointUpdate) -> Vec<(PartitionId, Position
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     fn id(name: &str) -> PartitionId {
@@ -298,6 +314,30 @@ mod tests {
         let update = partitions.update();
         partitions.saved(&update);
         update
+    }
+
+    #[test]
+    fn a_parent_that_nobody_can_announce_any_more_is_not_waited_for() {
+        let at = |second| Position::from_text("p").as_of(Timestamp::from_second(second).unwrap());
+        let starting = |name, second, parents: &[&str]| {
+            let mut partition = child(name, parents);
+            partition.start = Some(at(second));
+            PartitionState::waiting(partition)
+        };
+        let read = |second| PartitionState {
+            progress: Progress::Delivered(at(second)),
+            ..starting("read", 1, &[])
+        };
+        let check = |states: &[PartitionState], starts: bool| {
+            let mut partitions = Partitions::new(states.to_vec());
+            assert_eq!(partitions.take_startable().contains(&id("merge")), starts, "{states:?}");
+        };
+        let merge = starting("merge", 50, &["gone"]);
+        check(&[merge.clone(), read(49)], false);
+        check(&[merge.clone(), read(50)], true);
+        check(&[merge.clone(), read(50), starting("waits", 40, &["read"])], false);
+        check(&[merge, PartitionState::waiting(child("says nothing", &[]))], false);
+        check(&[PartitionState::waiting(child("merge", &["gone"])), read(99)], false);
     }
 
     #[test]
