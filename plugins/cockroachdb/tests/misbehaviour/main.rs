@@ -1,5 +1,6 @@
 //! A pipeline on a server that misbehaves by a seed, with writers and kills by the same seed.
 
+mod mutants;
 mod nemesis;
 mod pipeline;
 mod validators;
@@ -27,5 +28,9 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // They mostly wait.
     arguments.test_threads.get_or_insert(8);
-    libtest_mimic::run(&arguments, range.map(trial).collect()).exit_code()
+    let mut trials = vec![Trial::test("the_validators_refuse_what_is_wrong", || {
+        mutants::are_refused().map_err(Failed::from)
+    })];
+    trials.extend(range.map(trial));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -65,11 +65,12 @@ async fn torment(seed: u64) -> Result<()> {
         }
     }
     server.set_faults(Faults::none());
-    finish(&server, &mut pipeline).await
+    finish(&server, &mut pipeline).await?;
+    pipeline.conclude()
 }
 
 /// Reads on, without faults, until all is saved.
-async fn finish(server: &Server, pipeline: &mut Pipeline<'_>) -> Result<()> {
+pub(crate) async fn finish(server: &Server, pipeline: &mut Pipeline<'_>) -> Result<()> {
     let answer = server.execute("SELECT cluster_logical_timestamp()").map_err(broken)?;
     let end: Hlc =
         answer.rows[0][0].as_deref().and_then(|text| text.parse().ok()).unwrap_or_default();
@@ -86,5 +87,5 @@ async fn finish(server: &Server, pipeline: &mut Pipeline<'_>) -> Result<()> {
             }
         }
     }
-    pipeline.conclude()
+    Ok(())
 }
