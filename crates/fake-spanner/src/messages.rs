@@ -280,6 +280,15 @@ pub(crate) struct PartialResultSet {
     pub(crate) last: bool,
 }
 
+/// The answer of `ExecuteSql`.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ResultSet {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) metadata: Option<ResultSetMetadata>,
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) rows: Vec<ListValue>,
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ResultSetMetadata {
     #[prost(message, optional, tag = "1")]

@@ -161,10 +161,10 @@ impl Telling {
         if happens(&mut self.chance, self.faults.fail) {
             return Some(Err(status::broken(&mut self.chance)));
         }
-        // An end in the middle of a value would be a broken message.
-        if self.metadata.is_none() && frame.is_begin() && happens(&mut self.chance, self.faults.end)
-        {
-            return None;
+        if frame.may_be_the_end() && happens(&mut self.chance, self.faults.end) {
+            self.frames.clear();
+            self.is_over = true;
+            return self.end();
         }
         if happens(&mut self.chance, self.faults.stall) {
             return pending().await;
@@ -277,7 +277,8 @@ impl Telling {
         let items = self.with_nonsense(items);
         let mut items = items.into_iter().peekable();
         while items.peek().is_some() {
-            let mut frame = Frame::default();
+            let follows_children = self.cursor.children > 0;
+            let mut frame = Frame { follows_children, ..Frame::default() };
             for _ in 0..self.chance.usize(1..=self.faults.rows_per_message.max(1)) {
                 let mut elements = Vec::new();
                 let records = match self.shape.dialect {

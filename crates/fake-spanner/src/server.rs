@@ -6,7 +6,8 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use futures_util::stream;
@@ -80,6 +81,9 @@ pub struct Request {
     pub tag: String,
     pub is_resumed: bool,
 }
+
+/// How long to wait for an address that is in use.
+const BIND_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many requests are kept.
 const REQUESTS_MAX: usize = 1000;
@@ -333,9 +337,9 @@ impl Shared {
 
 fn serve(shared: &Arc<Shared>, address: SocketAddr) -> io::Result<(Runtime, SocketAddr)> {
     let threads = shared.options.threads.max(1);
-    let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    let socket = std::net::TcpListener::bind(address)?;
+    let socket = bind(address)?;
     socket.set_nonblocking(true)?;
+    let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let address = socket.local_addr()?;
     let listener = {
         let _context = runtime.enter();
@@ -355,6 +359,22 @@ fn serve(shared: &Arc<Shared>, address: SocketAddr) -> io::Result<(Runtime, Sock
         .serve_with_incoming(service, incoming);
     runtime.spawn(serving);
     Ok((runtime, address))
+}
+
+/// A server that was stopped gives its address back a moment later.
+fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let begun = Instant::now();
+    loop {
+        match std::net::TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && address.port() != 0 => {
+                if begun.elapsed() > BIND_PATIENCE {
+                    return Err(error);
+                }
+                thread::yield_now();
+            }
+            bound => return bound,
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

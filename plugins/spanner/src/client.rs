@@ -221,9 +221,6 @@ impl Failure {
                 "the account needs the role `roles/spanner.databaseReader`; a database role \
                  needs SELECT on the change stream and EXECUTE on its read function",
             ),
-            Code::NotFound if self.message.contains("Session not found") => {
-                Error::transient(doing).because(self)
-            }
             _ => Error::fatal(doing).because(self),
         }
     }

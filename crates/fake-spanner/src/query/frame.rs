@@ -18,14 +18,17 @@ pub(crate) struct Frame {
     pub(crate) is_chunked: bool,
     /// Whether its first value goes on with the last one of the message before.
     pub(crate) is_continued: bool,
+    /// Whether some children are told already.
+    pub(crate) follows_children: bool,
     pub(crate) token: Bytes,
     pub(crate) is_last: bool,
 }
 
 impl Frame {
-    /// Whether everything before it is whole.
-    pub(crate) fn is_begin(&self) -> bool {
-        !self.is_continued
+    /// Whether a query may end too early instead of sending this: not within a value, which would
+    /// be a broken message, and not when some children are told and others are not.
+    pub(crate) fn may_be_the_end(&self) -> bool {
+        !self.is_continued && !self.follows_children
     }
 
     pub(crate) fn encode(&self, metadata: Option<&ResultSetMetadata>) -> Bytes {

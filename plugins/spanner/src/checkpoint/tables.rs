@@ -113,7 +113,7 @@ impl Tables {
     pub(super) fn error(&self, failure: Failure) -> Error {
         let message = format!("failed to read or write {self}");
         match failure.code {
-            Code::NotFound if !failure.message.contains("Session not found") => {
+            Code::NotFound => {
                 let help = "`rowtide setup` makes the table and the one beside it, and so does \
                             `create = true`; a table that another program made has to have the \
                             columns of Apache Beam's";

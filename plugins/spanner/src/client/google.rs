@@ -3,7 +3,7 @@
 mod definitions;
 mod transaction;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use google_cloud_auth::credentials::{
     Credentials, anonymous, external_account, impersonated, service_account, user_account,
@@ -34,12 +34,18 @@ use crate::config::Priority;
 /// A server takes 100 streams a channel; new ones need room while a channel is added.
 const STREAMS_PER_CHANNEL: usize = 90;
 
+/// What the server says of a session that it has forgotten.
+const SESSION_LOST: &str = "Session not found";
+
 /// Connects at the first request, so that a server that is away is an error of that request.
 struct Google {
     spanner: Spanner,
     address: Arc<Address>,
-    database: OnceCell<DatabaseClient>,
+    session: Mutex<Session>,
 }
+
+/// The library makes one session and keeps it, even when the server has forgotten it.
+type Session = Arc<OnceCell<DatabaseClient>>;
 
 struct GoogleRows {
     rows: ResultSet,
@@ -67,7 +73,7 @@ pub(super) async fn connect(address: &Address) -> Result<Arc<dyn Client>> {
         Error::transient("failed to connect to Spanner").because(error)
     })?;
     let address = Arc::new(address.clone());
-    Ok(Arc::new(Google { spanner, address, database: OnceCell::new() }))
+    Ok(Arc::new(Google { spanner, address, session: Mutex::default() }))
 }
 
 fn pool(streams_max: Option<usize>) -> ChannelPoolConfig {
@@ -101,7 +107,7 @@ fn credentials(secret: &Secret) -> Result<Credentials> {
 }
 
 impl Google {
-    async fn database(&self) -> Result<&DatabaseClient, Failure> {
+    async fn database(&self, session: &Session) -> Result<DatabaseClient, Failure> {
         let connect = async {
             let mut builder = self.spanner.database_client(&self.address.database);
             if let Some(role) = &self.address.role {
@@ -109,7 +115,20 @@ impl Google {
             }
             builder.build().await.map_err(failure)
         };
-        self.database.get_or_try_init(|| connect).await
+        session.get_or_try_init(|| connect).await.cloned()
+    }
+
+    fn session(&self) -> Session {
+        Arc::clone(&self.session.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// After the failure of a session that is gone, the next request makes another one.
+    fn noted(&self, session: &Session, failure: Failure) -> Failure {
+        let mut current = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.message.contains(SESSION_LOST) && Arc::ptr_eq(&current, session) {
+            *current = Arc::default();
+        }
+        failure
     }
 
     fn statement(&self, statement: Statement) -> GoogleStatement {
@@ -135,8 +154,10 @@ impl Google {
 #[async_trait]
 impl Client for Google {
     async fn query(&self, statement: Statement) -> Result<Box<dyn Rows>, Failure> {
-        let transaction = self.database().await?.single_use().build();
-        let rows = transaction.execute_query(self.statement(statement)).await.map_err(failure)?;
+        let session = self.session();
+        let transaction = self.database(&session).await?.single_use().build();
+        let rows = transaction.execute_query(self.statement(statement)).await;
+        let rows = rows.map_err(|error| self.noted(&session, failure(error)))?;
         Ok(Box::new(GoogleRows::new(rows)))
     }
 
@@ -156,21 +177,24 @@ impl Client for Google {
         if let Some(tag) = &self.address.request_tag {
             read = read.set_request_tag(tag);
         }
-        let database = self.database().await?;
+        let session = self.session();
+        let database = self.database(&session).await?;
         let transaction = database.single_use().set_timestamp_bound(bound).build();
-        let rows = transaction.execute_read(read.build()).await.map_err(failure)?;
+        let rows = transaction.execute_read(read.build()).await;
+        let rows = rows.map_err(|error| self.noted(&session, failure(error)))?;
         Ok(Box::new(GoogleRows::new(rows)))
     }
 
     async fn now(&self) -> Result<Timestamp, Failure> {
+        let session = self.session();
         let transaction = self
-            .database()
+            .database(&session)
             .await?
             .read_only_transaction()
             .set_begin_transaction_option(BeginTransactionOption::ExplicitBegin)
             .build()
             .await
-            .map_err(failure)?;
+            .map_err(|error| self.noted(&session, failure(error)))?;
         let at = transaction.read_timestamp();
         at.and_then(|at| Timestamp::new(at.seconds(), at.nanos()).ok()).ok_or_else(|| Failure {
             code: Code::Unavailable,
@@ -179,8 +203,10 @@ impl Client for Google {
     }
 
     async fn transact(&self, work: Arc<dyn Work>) -> Result<Result<()>, Failure> {
-        let database = self.database().await?.clone();
-        transaction::run(database, Arc::clone(&self.address), work).await
+        let session = self.session();
+        let database = self.database(&session).await?;
+        let ran = transaction::run(database, Arc::clone(&self.address), work).await;
+        ran.map_err(|failure| self.noted(&session, failure))
     }
 
     async fn define(&self, statements: Vec<String>) -> Result<(), Failure> {
@@ -303,6 +329,7 @@ fn failure(error: google_cloud_spanner::Error) -> Failure {
         "OUT_OF_RANGE" => Code::OutOfRange,
         "INVALID_ARGUMENT" => Code::InvalidArgument,
         "FAILED_PRECONDITION" => Code::FailedPrecondition,
+        "NOT_FOUND" if status.message.contains(SESSION_LOST) => Code::Unavailable,
         "NOT_FOUND" => Code::NotFound,
         "PERMISSION_DENIED" | "UNAUTHENTICATED" => Code::Denied,
         "UNIMPLEMENTED" => Code::Unimplemented,

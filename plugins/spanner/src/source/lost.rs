@@ -24,7 +24,7 @@ const RETREAT: SignedDuration = SignedDuration::from_millis(1);
 const MARGIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// How near to the earliest change one comes.
-const NEAR: SignedDuration = SignedDuration::from_millis(1);
+const NEAR: SignedDuration = SignedDuration::from_micros(1);
 
 impl Reader {
     /// Decides what a failure means, and asks anew where that helps.
@@ -33,7 +33,7 @@ impl Reader {
             Code::OutOfRange | Code::InvalidArgument if !self.has_told => {
                 self.refused(failure).await
             }
-            Code::NotFound if !failure.message.contains("Session not found") => {
+            Code::NotFound => {
                 let message = format!("the change stream of partition `{}` is gone", self.id);
                 Err(Error::fatal(message).because(failure))
             }

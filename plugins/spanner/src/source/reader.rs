@@ -119,6 +119,8 @@ impl Reader {
         }
         let from = self.earlier.unwrap_or(self.place.at());
         self.has_told = false;
+        // A query that was given up may have told some of the children only.
+        self.has_children = false;
         let statement = self.shared.statement(self.token.as_deref(), from);
         self.query = Some(Query::start(&self.shared, statement));
         Ok(())

@@ -1,0 +1,348 @@
+//! Each misbehaviour alone, and what comes of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use futures_util::StreamExt;
+use libtest_mimic::{Failed, Trial};
+use rowtide_core::{Change, Error, ErrorKind, Event, Result, Source, Value};
+use rowtide_fake_spanner::{
+    Datum, Dialect, Faults, LostWording, Options, Server, Tokens, Transaction,
+};
+
+use crate::{
+    pipeline::{Pipeline, Reading, open},
+    scene,
+    trace::{Step, said},
+    verdict::{Truth, verdict},
+};
+
+type Case = (&'static str, fn() -> Result<()>);
+
+macro_rules! cases {
+    ($($case:ident),* $(,)?) => {
+        [$((stringify!($case), (|| scene::block_on($case())) as fn() -> Result<()>)),*]
+    };
+}
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let cases: [Case; 12] = cases![
+        a_query_that_stalls_is_asked_anew,
+        a_session_that_is_forgotten_is_made_anew,
+        a_restart_of_the_server_costs_nothing,
+        a_lost_position_stops_in_any_words,
+        a_lost_position_goes_on_where_the_settings_allow,
+        a_partition_that_has_expired_is_lost,
+        a_stream_that_is_dropped_ends_the_pipeline,
+        a_stream_that_cannot_be_read_yet_is_refused,
+        a_transaction_over_partitions_says_so,
+        a_bounded_run_ends_and_another_reads_the_same,
+        both_dialects_tell_the_same,
+        requests_have_what_the_settings_say,
+    ];
+    let trial = |(name, case): Case| {
+        Trial::test(name, move || case().map_err(|error| Failed::from(error.to_string())))
+    };
+    cases.into_iter().map(trial).collect()
+}
+
+fn well_behaved(dialect: Dialect) -> Result<Server> {
+    scene::start(scene::options(dialect, Faults::none()))
+}
+
+fn write(server: &Server, ids: std::ops::Range<i64>) -> Result<()> {
+    for id in ids {
+        let note = ("note", Datum::text(format!("row {id}")));
+        server.commit(vec![scene::put(id, &[note])]).map_err(scene::failed)?;
+    }
+    Ok(())
+}
+
+fn start_of(server: &Server) -> jiff::Timestamp {
+    server.lineages().iter().map(|lineage| lineage.start).min().unwrap_or_default()
+}
+
+/// Reads until everything that is there by now is saved.
+async fn catch_up(server: &Server, reading: &mut Reading<'_>, patience: Duration) -> Result<()> {
+    let (end, begun) = (server.now(), Instant::now());
+    while !reading.pipeline.is_saved_up_to(end) {
+        reading.glance(scene::HEARTBEAT).await?;
+        reading.save();
+        if begun.elapsed() > patience {
+            return Err(Error::fatal("the pipeline does not catch up"));
+        }
+    }
+    Ok(())
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn judged(server: &Server, pipeline: &Pipeline) -> Result<()> {
+    verdict(&pipeline.trace, &Truth::of(server, start_of(server))).map_err(Error::fatal)
+}
+
+async fn a_query_that_stalls_is_asked_anew() -> Result<()> {
+    let faults = Faults { stall: 1000, ..Faults::none() };
+    let server = scene::start(scene::options(Dialect::GoogleSql, faults))?;
+    write(&server, 0..10)?;
+    let mut pipeline = Pipeline::new(scene::settings(&server));
+    let source = pipeline.open().await?;
+    let mut reading = Reading::new(&*source, &mut pipeline);
+    while server.open_queries() == 0 {
+        reading.glance(Duration::from_millis(10)).await?;
+    }
+    server.set_faults(Faults::none());
+    catch_up(&server, &mut reading, Duration::from_secs(90)).await?;
+    judged(&server, reading.pipeline)
+}
+
+async fn a_session_that_is_forgotten_is_made_anew() -> Result<()> {
+    let server = well_behaved(Dialect::GoogleSql)?;
+    let mut pipeline = Pipeline::new(scene::settings(&server));
+    let source = pipeline.open().await?;
+    let mut reading = Reading::new(&*source, &mut pipeline);
+    for round in 0..3 {
+        write(&server, round * 10..round * 10 + 10)?;
+        catch_up(&server, &mut reading, PATIENCE).await?;
+        server.forget_sessions();
+        server.reshape(&server.live()[..1], 2).map_err(scene::failed)?;
+    }
+    catch_up(&server, &mut reading, PATIENCE).await?;
+    judged(&server, reading.pipeline)
+}
+
+async fn a_restart_of_the_server_costs_nothing() -> Result<()> {
+    for dialect in [Dialect::GoogleSql, Dialect::Postgres] {
+        let server = well_behaved(dialect)?;
+        let mut pipeline = Pipeline::new(scene::settings(&server));
+        let source = pipeline.open().await?;
+        let mut reading = Reading::new(&*source, &mut pipeline);
+        for round in 0..3 {
+            write(&server, round * 10..round * 10 + 10)?;
+            reading.glance(scene::HEARTBEAT).await?;
+            server.stop();
+            reading.glance(scene::HEARTBEAT).await?;
+            server.resume().map_err(scene::failed)?;
+        }
+        catch_up(&server, &mut reading, PATIENCE).await?;
+        judged(&server, reading.pipeline)?;
+    }
+    Ok(())
+}
+
+/// A pipeline whose position is older than what is kept, and what its reader says.
+async fn lost(server: &Server, pipeline: &mut Pipeline) -> Result<Error> {
+    let source = pipeline.open().await?;
+    let mut reading = Reading::new(&*source, pipeline);
+    write(server, 0..10)?;
+    catch_up(server, &mut reading, PATIENCE).await?;
+    write(server, 10..20)?;
+    drop(reading);
+    server.forget(server.now());
+    write(server, 20..30)?;
+    let source = pipeline.open().await?;
+    let mut reading = Reading::new(&*source, pipeline);
+    match catch_up(server, &mut reading, PATIENCE).await {
+        Err(error) => Ok(error),
+        Ok(()) => Ok(Error::config("nothing was said")),
+    }
+}
+
+async fn a_lost_position_stops_in_any_words() -> Result<()> {
+    let wordings =
+        [LostWording::TooFarInThePast, LostWording::PartitionExpired, LostWording::TokenInvalid];
+    for wording in wordings {
+        let server = well_behaved(Dialect::GoogleSql)?;
+        server.set_wording(wording);
+        let mut pipeline = Pipeline::new(scene::settings(&server));
+        let error = lost(&server, &mut pipeline).await?;
+        assert_eq!(error.kind(), &ErrorKind::PositionLost, "{wording:?}: {error}");
+    }
+    Ok(())
+}
+
+async fn a_lost_position_goes_on_where_the_settings_allow() -> Result<()> {
+    for policy in ["earliest", "now"] {
+        let server = well_behaved(Dialect::GoogleSql)?;
+        let settings = format!("{}on_lost = '{policy}'\n", scene::settings(&server));
+        let mut pipeline = Pipeline::new(settings);
+        let error = lost(&server, &mut pipeline).await?;
+        assert_eq!(error.kind(), &ErrorKind::Config, "{policy}: {error}");
+        let told: BTreeSet<_> = pipeline.trace.iter().filter_map(row).collect();
+        let has = |ids: std::ops::Range<i64>| ids.filter(|id| told.contains(&named(*id))).count();
+        assert_eq!(has(0..10), 10, "{policy}");
+        assert_eq!(has(10..20), 0, "{policy}: what is gone is gone");
+        assert_eq!(has(20..30), if policy == "now" { 0 } else { 10 }, "{policy}");
+    }
+    Ok(())
+}
+
+fn row(step: &Step) -> Option<String> {
+    match step {
+        Step::Changed { change, .. } => Some(change.row.clone()),
+        _ => None,
+    }
+}
+
+fn named(id: i64) -> String {
+    format!("items {{\"id\":\"{id}\"}}")
+}
+
+async fn a_partition_that_has_expired_is_lost() -> Result<()> {
+    let server = well_behaved(Dialect::GoogleSql)?;
+    let mut pipeline = Pipeline::new(scene::settings(&server));
+    let source = pipeline.open().await?;
+    let mut reading = Reading::new(&*source, &mut pipeline);
+    catch_up(&server, &mut reading, PATIENCE).await?;
+    drop(reading);
+    server.reshape(&server.live(), 1).map_err(scene::failed)?;
+    server.forget(server.now());
+    let source = pipeline.open().await?;
+    let mut reading = Reading::new(&*source, &mut pipeline);
+    let error = catch_up(&server, &mut reading, PATIENCE).await.err();
+    let error = error.ok_or_else(|| Error::fatal("nothing was said"))?;
+    assert_eq!(error.kind(), &ErrorKind::PositionLost, "{error}");
+    Ok(())
+}
+
+async fn a_stream_that_is_dropped_ends_the_pipeline() -> Result<()> {
+    let server = well_behaved(Dialect::GoogleSql)?;
+    let mut pipeline = Pipeline::new(scene::settings(&server));
+    let source = pipeline.open().await?;
+    let mut reading = Reading::new(&*source, &mut pipeline);
+    catch_up(&server, &mut reading, PATIENCE).await?;
+    server.drop_stream();
+    let error = catch_up(&server, &mut reading, PATIENCE).await.err();
+    let error = error.ok_or_else(|| Error::fatal("nothing was said"))?;
+    assert_eq!(error.kind(), &ErrorKind::Fatal, "{error}");
+    assert!(error.message().contains("gone"), "{error}");
+    Ok(())
+}
+
+async fn a_stream_that_cannot_be_read_yet_is_refused() -> Result<()> {
+    let options = scene::options(Dialect::GoogleSql, Faults::none());
+    let server = scene::start(Options { is_mutable: true, ..options })?;
+    let error = open(&scene::settings(&server)).await.err();
+    let error = error.ok_or_else(|| Error::fatal("nothing was said"))?;
+    assert_eq!((error.kind(), error.setting()), (&ErrorKind::Config, Some("change_stream")));
+    Ok(())
+}
+
+/// Everything that a source tells of the roots until so many changes have come.
+async fn changes(source: &dyn Source, count: usize) -> Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    let mut streams = futures_util::stream::SelectAll::new();
+    for partition in source.partitions().await? {
+        streams.push(source.read(&partition, None));
+    }
+    while changes.len() < count {
+        let event = streams.next().await.ok_or_else(|| Error::fatal("all has ended"))?;
+        match event? {
+            Event::Changes { changes: told, .. } => changes.extend(told),
+            Event::Children { partitions } => {
+                for partition in partitions {
+                    streams.push(source.read(&partition, None));
+                }
+            }
+            Event::Idle { .. } | Event::Finished => {}
+        }
+    }
+    Ok(changes)
+}
+
+async fn a_transaction_over_partitions_says_so() -> Result<()> {
+    let server = scene::start(Options {
+        partitions: 3,
+        ..scene::options(Dialect::GoogleSql, Faults::none())
+    })?;
+    let writes = (0..30).map(|id| scene::put(id, &[("count", Datum::int(id))])).collect();
+    let transaction = Transaction { writes, tag: "night".to_owned() };
+    server.commit(transaction).map_err(scene::failed)?;
+    let source = open(&scene::settings(&server)).await?;
+    let changes = changes(&*source, 30).await?;
+    let mut of_partition: BTreeMap<String, usize> = BTreeMap::new();
+    for change in &changes {
+        let metadata = change.metadata.as_ref().expect("metadata");
+        let Some(Value::Text(token)) = metadata.get("partition_token") else { panic!("no token") };
+        *of_partition.entry(token.to_string()).or_default() += 1;
+        assert_eq!(metadata.get("number_of_partitions_in_transaction"), Some(&Value::Int(3)));
+        assert_eq!(metadata.get("number_of_records_in_transaction"), Some(&Value::Int(3)));
+        assert_eq!(metadata.get("transaction_tag"), Some(&Value::from("night")));
+        assert_eq!(change.transaction, changes[0].transaction);
+    }
+    assert_eq!(of_partition.len(), 3);
+    Ok(())
+}
+
+async fn a_bounded_run_ends_and_another_reads_the_same() -> Result<()> {
+    for tokens in [Tokens::Unique, Tokens::None] {
+        let faults = Faults { seed: 7, tokens, fail: 50, ..Faults::none() };
+        let server = scene::start(scene::options(Dialect::GoogleSql, faults))?;
+        for round in 0..4 {
+            write(&server, round * 10..round * 10 + 10)?;
+            server.reshape(&server.live()[..1], 2).map_err(scene::failed)?;
+        }
+        let settings = format!("{}end = '{}'\n", scene::settings(&server), server.now());
+        let truth = Truth::of(&server, start_of(&server));
+        write(&server, 40..50)?;
+        for _ in 0..2 {
+            let mut pipeline = Pipeline::new(settings.clone());
+            let source = pipeline.open().await?;
+            let mut reading = Reading::new(&*source, &mut pipeline);
+            let begun = Instant::now();
+            while reading.pipeline.unfinished().next().is_some() {
+                reading.glance(scene::HEARTBEAT).await?;
+                reading.save();
+                assert!(begun.elapsed() < PATIENCE, "it does not end");
+            }
+            verdict(&reading.pipeline.trace, &truth).map_err(Error::fatal)?;
+        }
+    }
+    Ok(())
+}
+
+async fn both_dialects_tell_the_same() -> Result<()> {
+    let mut told = Vec::new();
+    for dialect in [Dialect::GoogleSql, Dialect::Postgres] {
+        let server = well_behaved(dialect)?;
+        write(&server, 0..20)?;
+        let renamed = ("note", Datum::text("\"ü\"\\\n"));
+        server.commit(vec![scene::put(3, &[renamed]), scene::delete(4)]).map_err(scene::failed)?;
+        let mut pipeline = Pipeline::new(scene::settings(&server));
+        let source = pipeline.open().await?;
+        let mut reading = Reading::new(&*source, &mut pipeline);
+        catch_up(&server, &mut reading, PATIENCE).await?;
+        judged(&server, reading.pipeline)?;
+        let mut of_dialect: Vec<_> = server.told().iter().map(said).collect();
+        of_dialect.sort();
+        let mut seen: Vec<_> = reading.pipeline.trace.iter().filter_map(what).collect();
+        seen.sort();
+        assert_eq!(seen, of_dialect);
+        told.push(seen);
+    }
+    assert_eq!(told[0], told[1]);
+    Ok(())
+}
+
+fn what(step: &Step) -> Option<String> {
+    match step {
+        Step::Changed { change, .. } => Some(change.said.clone()),
+        _ => None,
+    }
+}
+
+async fn requests_have_what_the_settings_say() -> Result<()> {
+    let server = well_behaved(Dialect::GoogleSql)?;
+    write(&server, 0..3)?;
+    let more = "priority = 'low'\nrequest_tag = 'tide'\n";
+    let source = open(&format!("{}{more}", scene::settings(&server))).await?;
+    changes(&*source, 3).await?;
+    let requests = server.requests();
+    assert!(requests.len() >= 2, "{requests:?}");
+    for request in requests {
+        assert_eq!((request.priority, request.tag.as_str()), (1, "tide"));
+    }
+    Ok(())
+}
