@@ -92,6 +92,7 @@ pub(crate) struct Shared {
     drained: watch::Sender<u64>,
     sessions: Mutex<BTreeMap<u32, Arc<Handle>>>,
     statements: Mutex<Vec<String>>,
+    server_names: Mutex<Vec<String>>,
     numbers: AtomicU64,
     cancels: AtomicUsize,
     feeds: AtomicUsize,
@@ -140,6 +141,7 @@ impl Server {
             drained: watch::Sender::new(0),
             sessions: Mutex::default(),
             statements: Mutex::default(),
+            server_names: Mutex::default(),
             numbers: AtomicU64::new(1),
             cancels: AtomicUsize::new(0),
             feeds: AtomicUsize::new(0),
@@ -192,6 +194,11 @@ impl Server {
     /// All statements that clients sent, in order.
     pub fn statements(&self) -> Vec<String> {
         lock(&self.shared.statements).clone()
+    }
+
+    /// The names by which clients asked for it when they began to encrypt (SNI).
+    pub fn server_names(&self) -> Vec<String> {
+        lock(&self.shared.server_names).clone()
     }
 
     /// How many connections there are.

@@ -410,7 +410,10 @@ async fn start(socket: TcpStream, shared: &Arc<Shared>) -> io::Result<Option<Cli
                 Some(acceptor) => {
                     tokio::io::AsyncWriteExt::write_all(&mut stream, b"S").await?;
                     let encrypted = acceptor.accept(stream).await?;
-                    certified = encryption::common_name(encrypted.get_ref().1.peer_certificates());
+                    let (_, session) = encrypted.get_ref();
+                    let name = session.server_name().unwrap_or_default().to_owned();
+                    lock(&shared.server_names).push(name);
+                    certified = encryption::common_name(session.peer_certificates());
                     stream = Box::new(encrypted);
                 }
                 None => tokio::io::AsyncWriteExt::write_all(&mut stream, b"N").await?,

@@ -28,12 +28,14 @@ impl Store {
                 self.gone(name, format!("\"{name}\" was truncated"))
             }
             Definition::AddColumn { table, column } => {
+                let is_rewritten = column.default != Literal::Null || !column.nullable;
                 self.change(table, |schema| {
                     let column = made(column, schema.next_id())?;
                     schema.columns.push(column);
                     Ok(())
                 })?;
-                self.backfill(table)
+                // A column that is null everywhere is nothing to write.
+                if is_rewritten { self.backfill(table) } else { Ok(()) }
             }
             Definition::DropColumn { table, column } => {
                 self.change(table, |schema| {

@@ -10,11 +10,11 @@ use std::{
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use process::{Fake, run};
+use process::{Fake, provide, run};
 
 fn main() -> ExitCode {
     let trials = vec![
-        trial("psql_follows_a_changefeed", which("psql"), psql),
+        trial("psql_follows_a_changefeed", psql_program(), psql),
         trial("asyncpg_follows_a_changefeed", asyncpg(), follow_with_asyncpg),
         trial("node_pg_follows_a_changefeed", node_pg(), follow_with_node_pg),
     ];
@@ -39,8 +39,8 @@ fn trial(
     }
 }
 
-fn which(program: &str) -> Result<PathBuf, String> {
-    run(program, &["--version"], &[]).map(|_| PathBuf::from(program))
+fn psql_program() -> Result<PathBuf, String> {
+    provide("psql", &["postgresql-client"]).map(|()| PathBuf::from("psql"))
 }
 
 /// A Python with asyncpg, made once in the folder of the build.
@@ -49,6 +49,7 @@ fn asyncpg() -> Result<PathBuf, String> {
     let python = folder.join("bin/python").display().to_string();
     let has_it = || run(&python, &["-c", "import asyncpg"], &[]);
     if has_it().is_err() {
+        provide("python3", &["python3", "python3-venv"])?;
         run("python3", &["-m", "venv", &folder.display().to_string()], &[])?;
         run(&python, &["-m", "pip", "install", "--quiet", "asyncpg"], &[])?;
     }
@@ -58,7 +59,9 @@ fn asyncpg() -> Result<PathBuf, String> {
 /// A folder with the package `pg`, made once in the folder of the build.
 fn node_pg() -> Result<PathBuf, String> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("node-pg");
+    provide("node", &["nodejs"])?;
     if !folder.join("node_modules/pg").is_dir() {
+        provide("npm", &["npm"])?;
         std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
         let prefix = folder.display().to_string();
         run("npm", &["install", "--silent", "--no-audit", "--prefix", &prefix, "pg"], &[])?;

@@ -1,6 +1,7 @@
 //! The program, started as a user does, and other programs beside it.
 
 use std::{
+    env,
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
 };
@@ -41,6 +42,18 @@ impl Drop for Fake {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sees to it that there is a program. In CI it is installed from the packages of Debian, if need be.
+pub(crate) fn provide(program: &str, packages: &[&str]) -> Result<(), String> {
+    let is_there = || run(program, &["--version"], &[]).map(drop);
+    if is_there().is_err() && env::var_os("CI").is_some() {
+        let quietly = [("DEBIAN_FRONTEND", "noninteractive")];
+        run("apt-get", &["update", "--quiet"], &quietly)?;
+        let install = ["install", "--yes", "--no-install-recommends"];
+        run("apt-get", &[&install, packages].concat(), &quietly)?;
+    }
+    is_there()
 }
 
 /// Runs a program to its end, and returns what it printed.

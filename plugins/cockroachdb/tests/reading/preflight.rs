@@ -153,6 +153,8 @@ async fn a_client_certificate_takes_the_place_of_a_password() {
     read(&*source, None, |read| read.idle > 0).await.unwrap();
     released(&server).await;
     assert!(server.cancels() > 0, "the cancel request was not encrypted as it should be");
+    let names = server.server_names();
+    assert!(names.len() > 3 && names.iter().all(|name| name == "localhost"), "{names:?}");
 
     let Err(error) = open_at(&url, json!({"tables": ["t"], "tls": {"ca": ca}})).await else {
         panic!("let in without a password")
