@@ -120,12 +120,25 @@ fn columns_json(columns: &[RecordColumn]) -> String {
         format!(
             r#"{{"name":{},"type":{},"is_primary_key":{},"ordinal_position":{}}}"#,
             serde_json::Value::from(column.name.as_str()),
-            column.type_json,
+            ordered(&column.type_json),
             column.is_key,
             column.ordinal
         )
     });
     format!("[{}]", columns.collect::<Vec<_>>().join(","))
+}
+
+/// A type with its code first, as the other programs that read change streams write it.
+fn ordered(type_json: &str) -> String {
+    let Ok(serde_json::Value::Object(members)) = serde_json::from_str(type_json) else {
+        return type_json.to_owned();
+    };
+    let mut members: Vec<_> = members.into_iter().collect();
+    members.sort_by_key(|(name, _)| (name != "code", name != "array_element_type"));
+    let member = |(name, value): (String, serde_json::Value)| {
+        format!("{}:{}", serde_json::Value::from(name), ordered(&value.to_string()))
+    };
+    format!("{{{}}}", members.into_iter().map(member).collect::<Vec<_>>().join(","))
 }
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -197,6 +210,16 @@ mod tests {
         assert!(Arc::ptr_eq(&layout.table, &described.table), "the table itself is kept");
         let row = layout.row([r#"{"id":"1"}"#, r#"{"note":null}"#]).unwrap();
         assert_eq!(row.values(), [Value::Int(1), Value::Unknown, Value::Null]);
+    }
+
+    #[test]
+    fn a_type_is_written_with_its_code_first() {
+        let element = r#"{"proto_type_fqn":"p","code":"PROTO"}"#;
+        let of = format!(r#"{{"array_element_type":{element},"code":"ARRAY"}}"#);
+        let element = r#"{"code":"PROTO","proto_type_fqn":"p"}"#;
+        let written = format!(r#"{{"code":"ARRAY","array_element_type":{element}}}"#);
+        assert_eq!(ordered(&of), written);
+        assert_eq!(ordered("?"), "?");
     }
 
     #[test]
