@@ -51,8 +51,6 @@ pub(crate) struct Address {
     pub(crate) role: Option<String>,
     pub(crate) priority: Option<Priority>,
     pub(crate) request_tag: Option<String>,
-    /// How many queries run at once at most, if that is known.
-    pub(crate) streams_max: Option<usize>,
 }
 
 /// A query and its parameters.

@@ -136,7 +136,6 @@ impl SpannerConfig {
             role: self.role.clone(),
             priority: self.priority,
             request_tag: self.request_tag.clone(),
-            streams_max: self.partitions_max.map(NonZeroUsize::get),
         }
     }
 

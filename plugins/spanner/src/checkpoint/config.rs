@@ -73,7 +73,6 @@ impl SpannerCheckpointConfig {
             role: self.role.clone(),
             priority: self.priority,
             request_tag: self.request_tag.clone(),
-            streams_max: Some(1),
         })
         .await
     }

@@ -1,17 +1,15 @@
 //! The one place that knows the library.
 
+mod channels;
 mod definitions;
 mod transaction;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use google_cloud_auth::credentials::{
-    Credentials, anonymous, external_account, impersonated, service_account, user_account,
+    Credentials, external_account, impersonated, service_account, user_account,
 };
 use google_cloud_spanner::{
-    builder::SpannerBuilderExt,
-    channel_pool::{ChannelPoolConfig, DynamicChannelPoolConfig, StaticChannelPoolConfig},
-    client::{DatabaseClient, Spanner},
     key::{Key, KeyRange as Range, KeySet},
     model::request_options::Priority as GooglePriority,
     read,
@@ -23,68 +21,29 @@ use google_cloud_spanner::{
 };
 use jiff::Timestamp;
 use rowtide_core::{Error, Result, async_trait, settings::Secret};
-use tokio::sync::OnceCell;
 
 use super::{
     Address, Bound, Cell, Client, Code, Failure, KeyRange, Parameter, ReadRequest, Rows, Statement,
     Type, Work,
 };
 use crate::config::Priority;
+use channels::{Channels, Lease, SESSION_LOST};
 
-/// A server takes 100 streams a channel; new ones need room while a channel is added.
-const STREAMS_PER_CHANNEL: usize = 90;
-
-/// What the server says of a session that it has forgotten.
-const SESSION_LOST: &str = "Session not found";
-
-/// Connects at the first request, so that a server that is away is an error of that request.
 struct Google {
-    spanner: Spanner,
+    channels: Channels,
     address: Arc<Address>,
-    session: Mutex<Session>,
 }
-
-/// The library makes one session and keeps it, even when the server has forgotten it.
-type Session = Arc<OnceCell<DatabaseClient>>;
 
 struct GoogleRows {
     rows: ResultSet,
+    _lease: Lease,
     columns: Vec<(String, Type)>,
 }
 
 pub(super) async fn connect(address: &Address) -> Result<Arc<dyn Client>> {
-    let mut builder = Spanner::builder().with_channel_pool(pool(address.streams_max));
-    if let Some(endpoint) = &address.endpoint {
-        builder = builder.with_endpoint(endpoint);
-        if endpoint.starts_with("http://") {
-            builder = builder.with_credentials(anonymous::Builder::new().build());
-        }
-    }
-    if let Some(secret) = &address.credentials {
-        builder = builder.with_credentials(credentials(secret)?);
-    }
-    let spanner = builder.build().await.map_err(|error| {
-        if error.is_default_credentials() {
-            return Error::config("there are no application default credentials")
-                .key("credentials")
-                .help("run `gcloud auth application-default login`, or name a file")
-                .because(error);
-        }
-        Error::transient("failed to connect to Spanner").because(error)
-    })?;
     let address = Arc::new(address.clone());
-    Ok(Arc::new(Google { spanner, address, session: Mutex::default() }))
-}
-
-fn pool(streams_max: Option<usize>) -> ChannelPoolConfig {
-    match streams_max {
-        Some(streams) => StaticChannelPoolConfig::new(streams.div_ceil(STREAMS_PER_CHANNEL)).into(),
-        None => DynamicChannelPoolConfig::new()
-            .with_initial_channels(1)
-            .with_min_channels(1)
-            .with_max_rpc_per_channel(STREAMS_PER_CHANNEL as f64)
-            .into(),
-    }
+    let channels = Channels::new(Arc::clone(&address)).await?;
+    Ok(Arc::new(Google { channels, address }))
 }
 
 fn credentials(secret: &Secret) -> Result<Credentials> {
@@ -107,30 +66,6 @@ fn credentials(secret: &Secret) -> Result<Credentials> {
 }
 
 impl Google {
-    async fn database(&self, session: &Session) -> Result<DatabaseClient, Failure> {
-        let connect = async {
-            let mut builder = self.spanner.database_client(&self.address.database);
-            if let Some(role) = &self.address.role {
-                builder = builder.with_database_role(role);
-            }
-            builder.build().await.map_err(failure)
-        };
-        session.get_or_try_init(|| connect).await.cloned()
-    }
-
-    fn session(&self) -> Session {
-        Arc::clone(&self.session.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// After the failure of a session that is gone, the next request makes another one.
-    fn noted(&self, session: &Session, failure: Failure) -> Failure {
-        let mut current = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        if failure.message.contains(SESSION_LOST) && Arc::ptr_eq(&current, session) {
-            *current = Arc::default();
-        }
-        failure
-    }
-
     fn statement(&self, statement: Statement) -> GoogleStatement {
         let mut builder = GoogleStatement::builder(statement.sql);
         for (name, parameter) in statement.parameters {
@@ -154,11 +89,11 @@ impl Google {
 #[async_trait]
 impl Client for Google {
     async fn query(&self, statement: Statement) -> Result<Box<dyn Rows>, Failure> {
-        let session = self.session();
-        let transaction = self.database(&session).await?.single_use().build();
+        let lease = self.channels.lease().await?;
+        let transaction = lease.database.single_use().build();
         let rows = transaction.execute_query(self.statement(statement)).await;
-        let rows = rows.map_err(|error| self.noted(&session, failure(error)))?;
-        Ok(Box::new(GoogleRows::new(rows)))
+        let rows = rows.map_err(|error| lease.noted(failure(error)))?;
+        Ok(Box::new(GoogleRows::new(rows, lease)))
     }
 
     async fn read(&self, request: ReadRequest) -> Result<Box<dyn Rows>, Failure> {
@@ -177,24 +112,22 @@ impl Client for Google {
         if let Some(tag) = &self.address.request_tag {
             read = read.set_request_tag(tag);
         }
-        let session = self.session();
-        let database = self.database(&session).await?;
-        let transaction = database.single_use().set_timestamp_bound(bound).build();
+        let lease = self.channels.lease().await?;
+        let transaction = lease.database.single_use().set_timestamp_bound(bound).build();
         let rows = transaction.execute_read(read.build()).await;
-        let rows = rows.map_err(|error| self.noted(&session, failure(error)))?;
-        Ok(Box::new(GoogleRows::new(rows)))
+        let rows = rows.map_err(|error| lease.noted(failure(error)))?;
+        Ok(Box::new(GoogleRows::new(rows, lease)))
     }
 
     async fn now(&self) -> Result<Timestamp, Failure> {
-        let session = self.session();
-        let transaction = self
-            .database(&session)
-            .await?
+        let lease = self.channels.lease().await?;
+        let transaction = lease
+            .database
             .read_only_transaction()
             .set_begin_transaction_option(BeginTransactionOption::ExplicitBegin)
             .build()
             .await
-            .map_err(|error| self.noted(&session, failure(error)))?;
+            .map_err(|error| lease.noted(failure(error)))?;
         let at = transaction.read_timestamp();
         at.and_then(|at| Timestamp::new(at.seconds(), at.nanos()).ok()).ok_or_else(|| Failure {
             code: Code::Unavailable,
@@ -203,10 +136,9 @@ impl Client for Google {
     }
 
     async fn transact(&self, work: Arc<dyn Work>) -> Result<Result<()>, Failure> {
-        let session = self.session();
-        let database = self.database(&session).await?;
-        let ran = transaction::run(database, Arc::clone(&self.address), work).await;
-        ran.map_err(|failure| self.noted(&session, failure))
+        let lease = self.channels.lease().await?;
+        let ran = transaction::run(lease.database.clone(), Arc::clone(&self.address), work).await;
+        ran.map_err(|failure| lease.noted(failure))
     }
 
     async fn define(&self, statements: Vec<String>) -> Result<(), Failure> {
@@ -215,11 +147,11 @@ impl Client for Google {
 }
 
 impl GoogleRows {
-    fn new(rows: ResultSet) -> Self {
+    fn new(rows: ResultSet, lease: Lease) -> Self {
         let metadata = rows.metadata();
         let types = metadata.column_types().iter().map(kind);
         let columns = metadata.column_names().iter().cloned().zip(types).collect();
-        Self { rows, columns }
+        Self { rows, _lease: lease, columns }
     }
 }
 

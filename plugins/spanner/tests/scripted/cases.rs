@@ -28,7 +28,7 @@ macro_rules! cases {
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let cases: [Case; 12] = cases![
+    let cases: [Case; 13] = cases![
         a_query_that_stalls_is_asked_anew,
         a_session_that_is_forgotten_is_made_anew,
         a_restart_of_the_server_costs_nothing,
@@ -38,6 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_stream_that_is_dropped_ends_the_pipeline,
         a_stream_that_cannot_be_read_yet_is_refused,
         a_transaction_over_partitions_says_so,
+        more_partitions_are_read_than_a_connection_takes,
         a_bounded_run_ends_and_another_reads_the_same,
         both_dialects_tell_the_same,
         requests_have_what_the_settings_say,
@@ -274,6 +275,22 @@ async fn a_transaction_over_partitions_says_so() -> Result<()> {
     }
     assert_eq!(of_partition.len(), 3);
     Ok(())
+}
+
+async fn more_partitions_are_read_than_a_connection_takes() -> Result<()> {
+    let server = scene::start(Options {
+        partitions: 350,
+        ..scene::options(Dialect::GoogleSql, Faults::none())
+    })?;
+    write(&server, 0..200)?;
+    let mut pipeline = Pipeline::new(scene::settings(&server));
+    let source = pipeline.open().await?;
+    let mut reading = Reading::new(&*source, &mut pipeline);
+    catch_up(&server, &mut reading, Duration::from_secs(60)).await?;
+    assert_eq!(server.open_queries(), 350, "all are read at once");
+    write(&server, 0..200)?;
+    catch_up(&server, &mut reading, Duration::from_secs(60)).await?;
+    judged(&server, reading.pipeline)
 }
 
 async fn a_bounded_run_ends_and_another_reads_the_same() -> Result<()> {

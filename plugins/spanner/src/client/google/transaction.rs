@@ -11,7 +11,7 @@ use google_cloud_spanner::{
 use rowtide_core::{Result, async_trait};
 use tokio::{runtime::Handle, sync::oneshot, task::spawn_blocking};
 
-use super::{GoogleRows, cell, failure, google_priority, value};
+use super::{cell, failure, google_priority, value};
 use crate::client::{Address, Cell, Code, Failure, Keys, Lookup, Reads, Work, Write};
 
 /// How long a transaction is tried that others are in the way of.
@@ -100,12 +100,12 @@ impl Reads for GoogleReads {
             read = read.set_request_tag(tag);
         }
         let mut rows = match self.transaction.execute_read(read.build()).await {
-            Ok(rows) => GoogleRows::new(rows),
+            Ok(rows) => rows,
             Err(error) => return Err(self.failed(error)),
         };
         let mut all = Vec::new();
         loop {
-            match rows.rows.next().await.transpose() {
+            match rows.next().await.transpose() {
                 Ok(Some(row)) => all.push(row.into_values().into_iter().map(cell).collect()),
                 Ok(None) => return Ok(all),
                 Err(error) => return Err(self.failed(error)),
