@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         trial("two_pipelines_in_one_store_have_positions_of_their_own", mishaps::share_a_store),
         trial("what_is_wrong_ends_with_its_exit_code_and_says_what_helps", mishaps::be_wrong),
         trial("a_server_that_is_away_for_long_is_waited_for", || mishaps::be_away(away())),
+        trial("a_server_that_falls_silent_is_given_up_and_asked_again", mishaps::fall_silent),
         trial("a_position_that_grows_old_is_warned_of_and_then_lost", mishaps::grow_old),
         publisher(),
     ];

@@ -50,6 +50,7 @@ pub(crate) fn share_a_store() -> Outcome<()> {
     two.await_rows("what both are told, in the other", arrived)?;
     one.stop()?;
     two.stop()?;
+    expect(server.feeds() == 0, || format!("{} changefeeds still run", server.feeds()))?;
     expect(keys(&one)? == [1, 2, 3, 4, 11, 12], || format!("{:?}", one.rows()))?;
     expect(keys(&two)? == [1, 2, 3, 4, 11, 12], || format!("{:?}", two.rows()))
 }
@@ -115,14 +116,30 @@ pub(crate) fn be_away(duration: Duration) -> Outcome<()> {
     })
 }
 
+/// A connection that stays and brings nothing is given up, and all that was held back comes.
+pub(crate) fn fall_silent() -> Outcome<()> {
+    let (server, folder) = scene()?;
+    server.execute("SET CLUSTER SETTING fake.stall_after = 1")?;
+    let mut pipeline = Pipeline::new(folder.path(), "p", &server, SOURCE)?;
+    pipeline.start()?;
+    pipeline.await_rows("the first row", |rows| rows.len() == 1)?;
+    server.execute("SET CLUSTER SETTING fake.stall_after = 'never'")?;
+    pipeline.await_rows("the whole scan", |rows| {
+        [1, 2, 11].iter().all(|wanted| rows.contains(&("read".to_owned(), *wanted)))
+    })?;
+    pipeline.stop()?;
+    let log = pipeline.log();
+    expect(log.contains("was silent for 30s"), || format!("nobody was told:\n{log}"))
+}
+
 /// A position may become half as old as the cluster keeps versions before somebody is told.
 pub(crate) fn grow_old() -> Outcome<()> {
     let (server, folder) = scene()?;
-    server.execute("ALTER TABLE t CONFIGURE ZONE USING gc.ttlseconds = 4")?;
+    server.execute("ALTER TABLE t CONFIGURE ZONE USING gc.ttlseconds = 20")?;
     let mut pipeline = Pipeline::new(folder.path(), "p", &server, SOURCE)?;
     pipeline.drain()?;
     expect(!pipeline.log().contains("gc.ttlseconds"), || "warned of a new position".to_owned())?;
-    thread::sleep(Duration::from_millis(2_500));
+    thread::sleep(Duration::from_millis(10_500));
     pipeline.start()?;
     pipeline.wait("a warning", |own| Ok(own.log().contains("(`gc.ttlseconds`)")))?;
     pipeline.stop()?;

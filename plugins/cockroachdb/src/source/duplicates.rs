@@ -1,4 +1,7 @@
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use sha2::{Digest, Sha256};
 
@@ -13,13 +16,31 @@ const ROWS_MAX: usize = 128 << 10;
 /// is not remembered any more is passed on as if it were new.
 pub(super) struct Window {
     rows_max: usize,
-    now: HashSet<[u8; 32]>,
-    before: HashSet<[u8; 32]>,
+    now: Digests,
+    before: Digests,
+}
+
+type Digests = HashSet<[u8; 32], BuildHasherDefault<Uniform>>;
+
+/// Takes a part of a digest for its hash, which it is.
+#[derive(Default)]
+struct Uniform(u64);
+
+impl Hasher for Uniform {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_ne_bytes(*first);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Self { rows_max: ROWS_MAX, now: HashSet::new(), before: HashSet::new() }
+        Self { rows_max: ROWS_MAX, now: Digests::default(), before: Digests::default() }
     }
 }
 

@@ -12,7 +12,7 @@ use rowtide_fake_cockroachdb::{Options, Server};
 use serde_json::{Value as Json, json};
 use tokio::time::timeout;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server with the tables that `sql` makes.
 pub(crate) fn server(sql: &str) -> Server {
