@@ -3,6 +3,7 @@
 //! `COCKROACHDB_SECONDS=300 COCKROACHDB_SEED=7 cargo test --test cockroachdb -- survives` runs longer,
 //! or a run again.
 
+mod bank;
 mod delivered;
 mod killing;
 mod mishaps;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         trial("a_server_that_is_away_for_long_is_waited_for", || mishaps::be_away(away())),
         trial("a_server_that_falls_silent_is_given_up_and_asked_again", mishaps::fall_silent),
         trial("a_position_that_grows_old_is_warned_of_and_then_lost", mishaps::grow_old),
+        trial("the_example_reads_the_bank_of_the_fake", bank::is_read_by_the_example),
         publisher(),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
