@@ -255,7 +255,7 @@ impl Partitions {
 
     /// Whether the end of some partition is accepted and not saved.
     pub(crate) fn have_unsaved_end(&self) -> bool {
-        self.have_unsaved_end
+        self.have_unsaved_end && self.have_moved()
     }
 
     /// A partition that waits for a parent, while none is read that could still announce one.

@@ -120,7 +120,9 @@ impl Catalog {
         let of_table = rows.filter(|row| full_name(&row[0], &row[1]) == table);
         let columns = of_table.map(|row| {
             let [_, _, name, ordering] = texts(row);
-            format!("`{name}` {}", if ordering == "DESC" { "DESC" } else { "ASC" })
+            let quote = if self.dialect == Dialect::GoogleSql { '`' } else { '"' };
+            let direction = if ordering.starts_with("DESC") { "DESC" } else { "ASC" };
+            format!("{quote}{name}{quote} {direction}")
         });
         Ok(columns.collect::<Vec<_>>().join(", "))
     }

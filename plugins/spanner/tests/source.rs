@@ -306,15 +306,36 @@ fn a_large_table_is_read_in_ranges_and_resumed_in_each() -> Result<()> {
             let mut ids = whole.ids();
             ids.dedup();
             assert_eq!(ids.len(), 3002);
-            if dialect == Dialect::GoogleSql {
-                assert_eq!(whole.finished.len(), 10, "eight ranges between two marks");
-            }
+            assert_eq!(whole.finished.len(), 10, "eight ranges between two marks");
             for (count, partition, position) in &whole.positions {
                 let mut rest = Run::default();
                 rest.partition(&*source, partition, Some(position.clone())).await?;
                 let next = whole.changes.get(*count..*count + rest.changes.len());
                 assert_eq!(Some(&*rest.changes), next, "after {position}");
             }
+            items.database.drop().await?;
+        }
+        Ok(())
+    })
+}
+
+fn a_snapshot_that_took_too_long_is_lost() -> Result<()> {
+    block_on(async {
+        for dialect in DIALECTS {
+            let items = Items::make(Emulator::Calm, dialect, "NEW_ROW").await?;
+            let settings = format!("{}snapshot = 'initial'\n", items.endless());
+            let source = open(&settings).await?;
+            let mut rows = Partition::new("snapshot:0:items");
+            let at = Timestamp::now() - jiff::SignedDuration::from_hours(2);
+            let range = serde_json::json!({ "number": 0, "rows": 0 });
+            let place =
+                serde_json::json!({ "at": at, "table": "items", "part": { "rows": range } });
+            rows.start = Some(Position::encode(&place)?);
+            let first = source.read(&rows, None).next().await.expect("an event");
+            let error = first.expect_err("the database does not keep rows for that long");
+            assert_eq!(error.kind(), &ErrorKind::PositionLost, "{error}");
+            let help = error.remedy().unwrap_or_default();
+            assert!(help.contains("version_retention_period"), "{error}: {help}");
             items.database.drop().await?;
         }
         Ok(())
@@ -333,6 +354,7 @@ fn main() -> ExitCode {
             a_partition_that_is_still_there_goes_on_after_its_position_is_lost,
             partitions_take_turns,
             a_large_table_is_read_in_ranges_and_resumed_in_each,
+            a_snapshot_that_took_too_long_is_lost,
         ],
     )
 }

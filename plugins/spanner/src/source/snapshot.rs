@@ -4,6 +4,8 @@
 //! range reads the rows, one ends it when all of those have. The root of the changes is a child of
 //! those that end a table.
 
+mod sample;
+
 use std::{collections::VecDeque, sync::Arc};
 
 use jiff::Timestamp;
@@ -12,22 +14,15 @@ use rowtide_core::{
     Row,
 };
 use serde::{Deserialize, Serialize};
-use tracing::debug;
 
 use super::Shared;
 use crate::{
-    catalog::{Described, Dialect, rows},
-    client::{Bound, Cell, Code, Failure, KeyRange, ReadRequest, Rows, Statement},
+    catalog::Described,
+    client::{Bound, Cell, Code, Failure, KeyRange, ReadRequest, Rows},
     value,
 };
 
 const PREFIX: &str = "snapshot:";
-
-/// Into how many ranges a table is divided that is worth it.
-const RANGES: usize = 8;
-
-/// How many keys are looked at for that; a table with fewer rows is one range.
-const SAMPLE: usize = 800;
 
 /// How many rows one read takes at most. It lasts as long as they take to be delivered.
 const ROWS_MAX: i64 = 5_000;
@@ -164,7 +159,7 @@ impl SnapshotReader {
 
     async fn begin(&mut self, described: &Described) -> Result<()> {
         self.mark(described, Operation::SnapshotBegin);
-        let ranges = ranges(self.boundaries(described).await?);
+        let ranges = ranges(sample::boundaries(&self.shared, described, &self.place.table).await?);
         let table = &self.place.table;
         let mut partitions = Vec::new();
         for range in ranges {
@@ -195,38 +190,6 @@ impl SnapshotReader {
     fn finish(&mut self) {
         self.is_over = true;
         self.events.push_back(Event::Finished);
-    }
-
-    /// Keys that divide the table, ascending; none for a small one.
-    async fn boundaries(&mut self, described: &Described) -> Result<Vec<Vec<Cell>>> {
-        // The other dialect has no way to take a few keys out of many.
-        if self.shared.catalog.dialect != Dialect::GoogleSql {
-            return Ok(Vec::new());
-        }
-        let key = described.table.key();
-        let quoted = |index: &usize| format!("`{}`", described.table.columns[*index].name);
-        let columns = key.iter().map(quoted).collect::<Vec<_>>().join(", ");
-        let table = self.place.table.split('.').map(|part| format!("`{part}`"));
-        let table = table.collect::<Vec<_>>().join(".");
-        let order = self.shared.catalog.key_order(&self.place.table).await?;
-        let sql = format!(
-            "SELECT {columns} FROM (SELECT {columns} FROM {table} TABLESAMPLE RESERVOIR \
-             ({SAMPLE} ROWS)) ORDER BY {order}"
-        );
-        match rows(&*self.shared.client, Statement::new(sql)).await {
-            Ok(sample) if sample.len() < SAMPLE => Ok(Vec::new()),
-            Ok(sample) => {
-                let step = sample.len() / RANGES;
-                Ok(sample.into_iter().step_by(step).skip(1).take(RANGES - 1).collect())
-            }
-            Err(failure) if failure.code == Code::Unavailable => {
-                Err(failure.error(format!("failed to look at table `{}`", self.place.table)))
-            }
-            Err(failure) => {
-                debug!(table = self.place.table, %failure, "the table is read as one range");
-                Ok(Vec::new())
-            }
-        }
     }
 
     /// Reads rows until an event is full or a read has ended.
@@ -301,17 +264,21 @@ impl SnapshotReader {
 
     fn failure(&self, failure: Failure) -> Error {
         let SnapshotPlace { at, table, .. } = &self.place;
-        match failure.code {
-            Code::FailedPrecondition | Code::OutOfRange => {
-                let message =
-                    format!("the rows of table `{table}` as of {at} can no longer be read");
-                Error::position_lost(message).because(failure).help(
-                    "begin anew with `rowtide checkpoint reset`; `version_retention_period` of \
-                     the database says how long a snapshot may take",
-                )
-            }
-            _ => failure.error(format!("failed to read the rows of table `{table}`")),
+        let is_too_old = match failure.code {
+            Code::FailedPrecondition | Code::OutOfRange => true,
+            // Of such a time, the server may not know the table any more.
+            Code::NotFound => failure.message.contains("Table not found"),
+            _ => false,
+        };
+        if !is_too_old {
+            return failure.error(format!("failed to read the rows of table `{table}`"));
         }
+        Error::position_lost(format!("the rows of table `{table}` as of {at} cannot be read"))
+            .because(failure)
+            .help(
+                "begin anew with `rowtide checkpoint reset`; `version_retention_period` of the \
+                 database says how long a snapshot may take",
+            )
     }
 }
 
