@@ -1,4 +1,8 @@
-use std::{collections::VecDeque, mem, sync::Arc};
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use rowtide_core::{Change, Event, Position, Result};
@@ -30,13 +34,23 @@ pub(crate) struct Events {
     cursor: Option<Cursor>,
     /// All that was committed up to here has been yielded.
     attested: Option<Timestamp>,
-    /// Positions that are not durable yet, and how far the log must be.
-    waiting: VecDeque<(u64, Position)>,
+    /// That what was yielded last is not durable yet.
+    waiting: Option<Waiting>,
 }
+
+/// A position covers all that was yielded before it, so it waits for all of that.
+struct Waiting {
+    /// How far the log must be.
+    log_end: u64,
+    since: Instant,
+}
+
+/// How long a position may wait while more is read, which it would have to wait for as well.
+const WAIT_MAX: Duration = Duration::from_millis(500);
 
 impl Events {
     pub(crate) fn new(outbox: Arc<Outbox>, cursor: Option<Cursor>) -> Self {
-        Self { outbox, left_out: Keys::default(), cursor, attested: None, waiting: VecDeque::new() }
+        Self { outbox, left_out: Keys::default(), cursor, attested: None, waiting: None }
     }
 
     /// Must be called before a pass begins: what is settled later may be in its pages, and what is
@@ -48,7 +62,12 @@ impl Events {
 
     /// Whether a position waits for the log.
     pub(crate) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        self.waiting.is_some()
+    }
+
+    /// Whether it has waited for so long that no more should be read before it.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.since.elapsed() > WAIT_MAX)
     }
 
     /// The events of a page, in order. A row that cannot be read comes last, as an error: what is
@@ -62,7 +81,7 @@ impl Events {
     }
 
     fn add(&mut self, page: Page, events: &mut Vec<Result<Event>>) -> Result<()> {
-        events.extend(self.now_durable(page.log_durable).map(Ok));
+        events.extend(self.now_durable(page.log_durable).transpose());
         let is_durable = page.log_durable >= page.log_end;
         let keeps = self.outbox.config.done == Done::Keep;
         let of_part = if is_durable && !keeps { Ending::Position } else { Ending::Open };
@@ -89,7 +108,8 @@ impl Events {
             events.push(self.event(&mut batch, of_page));
         }
         if has_rows && !is_durable {
-            self.waiting.push_back((page.log_end, self.position()?));
+            let since = self.waiting.take().map_or_else(Instant::now, |waiting| waiting.since);
+            self.waiting = Some(Waiting { log_end: page.log_end, since });
         }
         Ok(())
     }
@@ -103,14 +123,12 @@ impl Events {
         Ok(Some(Event::Idle { position: self.position()? }))
     }
 
-    /// Tells the last position that depends on no more of the log than this.
-    pub(crate) fn now_durable(&mut self, log_durable: u64) -> Option<Event> {
-        let mut last = None;
-        while self.waiting.front().is_some_and(|(log_end, _)| *log_end <= log_durable) {
-            last = self.waiting.pop_front();
+    /// Tells the position, if it has waited and depends on no more of the log than this.
+    pub(crate) fn now_durable(&mut self, log_durable: u64) -> Result<Option<Event>> {
+        if self.waiting.take_if(|waiting| waiting.log_end <= log_durable).is_none() {
+            return Ok(None);
         }
-        let (_, position) = last?;
-        Some(Event::Changes { changes: Vec::new(), position: Some(position) })
+        Ok(Some(Event::Changes { changes: Vec::new(), position: Some(self.position()?) }))
     }
 
     fn event(&self, batch: &mut Batch, ending: Ending) -> Result<Event> {
@@ -169,8 +187,6 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use rowtide_core::{Column, ColumnType, Error, Value, async_trait};
 
     use super::*;
@@ -245,11 +261,17 @@ mod tests {
         assert_eq!(told(events.of(page(1..3, 10, 9))), [(2, None)]);
         assert!(events.idle().unwrap().is_none());
         assert_eq!(told(events.of(page(3..4, 20, 9))), [(1, None)]);
-        let first = told(events.of(page(4..4, 30, 10)));
-        assert!(matches!(&first[..], [(0, Some(position))] if position.contains("[[1,2]]")));
-        let second = told(events.of(page(4..4, 30, 30)));
-        assert!(matches!(&second[..], [(0, Some(position))] if position.contains("[[1,3]]")));
+        // It would not cover the third message, which has been yielded.
+        assert_eq!(told(events.of(page(4..4, 30, 10))), []);
+        let all = told(events.of(page(4..4, 30, 20)));
+        assert!(matches!(&all[..], [(0, Some(position))] if position.contains("[[1,3]]")));
         assert!(events.idle().unwrap().is_some());
+        // Of a page that begins when it is durable it covers nothing.
+        assert_eq!(told(events.of(page(4..6, 40, 39))), [(2, None)]);
+        let next = told(events.of(page(6..8, 50, 40)));
+        assert!(
+            matches!(&next[..], [(0, Some(position)), (2, None)] if position.contains("[1,5]"))
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rowtide_core::{Error, Event, EventStream, Position, Result};
 use tokio::sync::mpsc;
 
 use crate::{
-    database::Pass,
+    database::{Pass, Reader},
     source::{Outbox, Task, events::Events, position::Cursor},
 };
 
@@ -93,17 +93,16 @@ async fn read(
                     return Ok(());
                 }
             }
-            if pass != Pass::Unfinished {
-                break;
-            }
-        }
-        // Reading on would put this off again and again where somebody always writes.
-        while told_at.is_none() && events.is_waiting() {
-            tokio::time::sleep(DURABLE_AGAIN).await;
-            if let Some(event) = events.now_durable(reader.log_durable().await?)
+            // Where somebody always writes, what is read next would put this off again and again.
+            let is_first_pass = pass != Pass::Unfinished && told_at.is_none();
+            if (is_first_pass || events.has_waited())
+                && let Some(event) = durable(reader.as_mut(), &mut events).await?
                 && sender.send(Ok(event)).await.is_err()
             {
                 return Ok(());
+            }
+            if pass != Pass::Unfinished {
+                break;
             }
         }
         if told_at.is_none_or(|at| at.elapsed() >= HEARTBEAT)
@@ -122,6 +121,18 @@ async fn read(
     }
 }
 
+/// Waits until the position is durable that waits for it, and tells it.
+async fn durable(reader: &mut dyn Reader, events: &mut Events) -> Result<Option<Event>> {
+    while events.is_waiting() {
+        tokio::time::sleep(DURABLE_AGAIN).await;
+        let event = events.now_durable(reader.log_durable().await?)?;
+        if event.is_some() {
+            return Ok(event);
+        }
+    }
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::StreamExt;
@@ -130,7 +141,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        database::{Database, Page, Reader},
+        database::{Database, Page},
         keys::{Key, Keys},
         layout::{FoundRow, Messages},
         source::pending::Pending,

@@ -2,14 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
-use rowtide_core::{Event, Partition};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor};
 
 use crate::{
     relay::{
-        Outcome, context,
+        Outcome, Relay, context,
         exclusion::{self, TAKE_OVER},
         run,
     },
@@ -37,14 +35,15 @@ pub(crate) fn a_standby_gives_up_when_it_is_asked_to_stop() -> Outcome {
     })
 }
 
+/// What has been read ahead is dropped.
 pub(crate) fn a_cut_lock_connection_stops_the_relay_before_another_takes_over() -> Outcome {
     run(async {
         let world = World::new().await?;
+        world.execute("INSERT INTO outbox (type) SELECT 'x' FROM seq_1_to_50").await?;
         let losing = context();
-        let first = world.open(json!({}), &losing).await?;
-        let mut stream = first.read(&Partition::whole(), None);
-        let idle = stream.next().await.ok_or("no event")??;
-        assert!(matches!(idle, Event::Idle { .. }), "{idle:?}");
+        let first = world.open(json!({ "page_rows": 1 }), &losing).await?;
+        let mut relay = Relay::new(&*first, None);
+        relay.read(1).await?;
         let waiting = context();
         let second = world.open(json!({}), &waiting);
         tokio::pin!(second);
@@ -57,19 +56,17 @@ pub(crate) fn a_cut_lock_connection_stops_the_relay_before_another_takes_over() 
         let kill: String = sqlx::query_scalar(holder).fetch_one(&mut connection).await?;
         connection.execute(AssertSqlSafe(kill)).await?;
         let noticed = async {
-            loop {
-                match stream.next().await {
-                    Some(Err(error)) => return (error, Instant::now()),
-                    Some(Ok(_)) => {}
-                    None => panic!("the stream ended without an error"),
-                }
-            }
+            losing.lock_lost().await;
+            (relay.next().await, Instant::now())
         };
         let taken = async { (second.await, Instant::now()) };
-        let ((second, taken), (error, noticed), ()) =
-            tokio::join!(taken, noticed, losing.lock_lost());
+        let ((next, noticed), (second, taken)) = tokio::join!(noticed, taken);
         drop(second?);
-        assert!(error.is_transient(), "{error}");
+        for after in [next.err(), relay.acknowledge().await.err()] {
+            let error = after.ok_or("it goes on")?;
+            assert!(error.is_transient(), "{error}");
+        }
+        assert_eq!(world.count("SELECT count(*) FROM outbox").await?, 50);
         if noticed >= taken || taken - cut > TAKE_OVER {
             let (noticed, taken) = (noticed - cut, taken - cut);
             return Err(format!("noticed after {noticed:?}, taken over after {taken:?}").into());

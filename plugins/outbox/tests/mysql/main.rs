@@ -1,5 +1,6 @@
 //! The relay of an outbox in MariaDB, beside what every source must do.
 
+mod batches;
 #[path = "../relay/endurance.rs"]
 mod endurance;
 mod exclusion;
@@ -26,6 +27,8 @@ fn main() -> ExitCode {
     trials::main(
         &[Kind::MariaDb],
         trials![
+            batches::every_variant_of_the_table_is_set_up_and_read_in_order,
+            batches::batches_can_be_read_in_no_order_and_only_be_deleted,
             faults::every_message_comes_whatever_happens_to_the_server,
             ordering::no_interleaving_skips_or_reorders,
             ordering::each_wrong_scheme_is_caught,

@@ -1,15 +1,13 @@
 //! One relay a table.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
-use rowtide_core::{Event, Partition, PartitionId};
 use serde_json::json;
 use sqlx::Executor;
 
 use crate::{
     relay::{
-        Outcome, context,
+        Outcome, Relay, context,
         exclusion::{self, TAKE_OVER},
         run,
     },
@@ -44,38 +42,37 @@ pub(crate) fn a_standby_gives_up_when_it_is_asked_to_stop() -> Outcome {
     })
 }
 
+/// What has been read ahead is dropped.
 pub(crate) fn a_cut_lock_connection_stops_the_relay_before_another_takes_over() -> Outcome {
     run(async {
         let world = World::new().await?;
+        world
+            .execute("INSERT INTO outbox (aggregateid, type) SELECT n, 'x' FROM generate_series(1, 50) n")
+            .await?;
         let losing = context();
-        let first = world.open(json!({}), &losing).await?;
-        let mut stream = first.read(&Partition::whole(), None);
-        let idle = stream.next().await.ok_or("no event")??;
-        let Event::Idle { position } = idle else { return Err("not idle".into()) };
+        let first = world.open(json!({ "page_rows": 1 }), &losing).await?;
+        let mut relay = Relay::new(&*first, None);
+        relay.read(1).await?;
         let waiting = context();
         let second = world.open(json!({}), &waiting);
         tokio::pin!(second);
-        let early = tokio::time::timeout(std::time::Duration::from_secs(1), &mut second).await;
+        let early = tokio::time::timeout(Duration::from_secs(1), &mut second).await;
         assert!(early.is_err(), "two relays have one table");
         let cut = Instant::now();
         let end = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'";
         world.connect().await?.execute(end).await?;
         let noticed = async {
-            loop {
-                match stream.next().await {
-                    Some(Err(error)) => return (error, Instant::now()),
-                    Some(Ok(_)) => {}
-                    None => panic!("the stream ended without an error"),
-                }
-            }
+            losing.lock_lost().await;
+            (relay.next().await, Instant::now())
         };
         let taken = async { (second.await, Instant::now()) };
-        let ((second, taken), (error, noticed), ()) =
-            tokio::join!(taken, noticed, losing.lock_lost());
+        let ((next, noticed), (second, taken)) = tokio::join!(noticed, taken);
         drop(second?);
-        assert!(error.is_transient(), "{error}");
-        let position = [(PartitionId::new("whole"), position)];
-        drop(first.acknowledge(&position).await);
+        for after in [next.err(), relay.acknowledge().await.err()] {
+            let error = after.ok_or("it goes on")?;
+            assert!(error.is_transient(), "{error}");
+        }
+        assert_eq!(world.count("SELECT count(*) FROM outbox").await?, 50);
         if noticed >= taken || taken - cut > TAKE_OVER {
             let (noticed, taken) = (noticed - cut, taken - cut);
             return Err(format!("noticed after {noticed:?}, taken over after {taken:?}").into());
@@ -93,14 +90,14 @@ pub(crate) fn the_lock_holds_back_no_vacuum() -> Outcome {
         let second = world.open(json!({}), &waiting);
         tokio::pin!(second);
         while !waiting.waited_for_lock() {
-            let _ = tokio::time::timeout(std::time::Duration::from_millis(10), &mut second).await;
+            let _ = tokio::time::timeout(Duration::from_millis(10), &mut second).await;
         }
         let holding = "SELECT count(*) FROM pg_stat_activity a JOIN pg_locks l USING (pid)
             WHERE l.locktype = 'advisory'
               AND (a.backend_xid IS NOT NULL OR a.backend_xmin IS NOT NULL)";
         let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
         for _ in 0..20 {
-            let _ = tokio::time::timeout(std::time::Duration::from_millis(100), &mut second).await;
+            let _ = tokio::time::timeout(Duration::from_millis(100), &mut second).await;
             assert_eq!(world.count(holding).await?, 0);
             assert_eq!(world.count(waiting).await?, 0);
         }

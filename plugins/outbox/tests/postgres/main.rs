@@ -1,5 +1,6 @@
 //! The relay of an outbox in PostgreSQL, beside what every source must do.
 
+mod batches;
 #[path = "../relay/endurance.rs"]
 mod endurance;
 mod exclusion;
@@ -27,11 +28,15 @@ fn main() -> ExitCode {
     trials::main(
         &[Kind::Postgres],
         trials![
+            batches::every_variant_of_the_table_is_set_up_and_read_in_order,
+            batches::batches_can_be_read_in_no_order_and_only_be_deleted,
             faults::every_message_comes_whatever_happens_to_the_server,
             order::crash::a_position_outlives_a_killed_server,
             order::crash::a_position_that_was_not_durable_is_caught,
+            order::crash::a_position_from_the_future_is_lost,
             order::interleavings::no_interleaving_skips_or_reorders,
             order::interleavings::each_wrong_scheme_is_caught,
+            order::standby::a_standby_is_refused_and_so_is_a_position_from_before_its_promotion,
             order::load::every_committed_message_comes_in_the_order_of_its_aggregate,
             exclusion::a_second_relay_waits_and_takes_over,
             exclusion::a_frozen_relay_keeps_its_lock_and_a_killed_one_does_not,

@@ -21,8 +21,8 @@ CREATE INDEX ON outbox (xid);
 CREATE TABLE elsewhere (n int);
 CREATE TABLE aggregates (id int PRIMARY KEY, version int NOT NULL)";
 
-/// Ends all others, and what they have left.
-pub(crate) const LEAVE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+/// Ends all others, and waits for their end.
+pub(crate) const LEAVE: &str = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
 
 impl World {

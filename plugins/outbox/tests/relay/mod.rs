@@ -29,20 +29,21 @@ impl<'a> Relay<'a> {
         Self { source, stream, position: from }
     }
 
-    /// The next event's changes.
-    pub(crate) async fn next(&mut self) -> rowtide_core::Result<Vec<Change>> {
+    /// The next event's changes and its position.
+    async fn event(&mut self) -> rowtide_core::Result<(Vec<Change>, Option<Position>)> {
         let ended = || rowtide_core::Error::fatal("the stream has ended");
         match self.stream.next().await.ok_or_else(ended)?? {
-            Event::Changes { changes, position } => {
-                self.position = position.or(self.position.take());
-                Ok(changes)
-            }
-            Event::Idle { position } => {
-                self.position = Some(position);
-                Ok(Vec::new())
-            }
+            Event::Changes { changes, position } => Ok((changes, position)),
+            Event::Idle { position } => Ok((Vec::new(), Some(position))),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The next event's changes.
+    pub(crate) async fn next(&mut self) -> rowtide_core::Result<Vec<Change>> {
+        let (changes, position) = self.event().await?;
+        self.position = position.or(self.position.take());
+        Ok(changes)
     }
 
     /// The next event's labels.
@@ -50,13 +51,16 @@ impl<'a> Relay<'a> {
         Ok(labels(&self.next().await?))
     }
 
-    /// At least so many changes, and a position behind them.
+    /// At least so many changes, and the position behind them.
     pub(crate) async fn read(&mut self, changes_min: usize) -> rowtide_core::Result<Vec<Change>> {
         let mut found = Vec::new();
-        self.position = None;
-        while found.len() < changes_min || self.position.is_none() {
-            found.extend(self.next().await?);
+        let mut covering = None;
+        while found.len() < changes_min || covering.is_none() {
+            let (changes, position) = self.event().await?;
+            covering = if changes.is_empty() { position.or(covering) } else { position };
+            found.extend(changes);
         }
+        self.position = covering;
         Ok(found)
     }
 

@@ -86,3 +86,22 @@ async fn current(world: &World, position: Option<&Position>) -> Outcome<Position
     held["progress"]["kept"]["snapshots"]["seen"] = now.into();
     Ok(Position::from_text(&held.to_string()))
 }
+
+/// The server was restored from a backup, say, and has lost what the position has seen.
+pub(crate) fn a_position_from_the_future_is_lost() -> Outcome {
+    run(async {
+        let world = World::new().await?;
+        let mut relay = Plugin::open(&world, "keep", None).await?;
+        relay.poll().await?;
+        let position = relay.position().ok_or("no position")?.text().to_owned();
+        let mut held: serde_json::Value = serde_json::from_str(&position)?;
+        held["progress"]["kept"]["snapshots"]["seen"] = "9000000:9000000:".into();
+        world.execute(crate::world::LEAVE).await?;
+        let position = Position::from_text(&held.to_string());
+        let mut relay = Plugin::open(&world, "keep", Some(position)).await?;
+        let error = relay.advance().await.err().ok_or("it goes on")?;
+        let error = error.downcast::<rowtide_core::Error>()?;
+        assert_eq!(error.kind(), &rowtide_core::ErrorKind::PositionLost, "{error}");
+        Ok(())
+    })
+}

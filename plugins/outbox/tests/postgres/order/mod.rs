@@ -5,3 +5,4 @@ pub(crate) mod crash;
 pub(crate) mod interleavings;
 pub(crate) mod load;
 pub(crate) mod relays;
+pub(crate) mod standby;

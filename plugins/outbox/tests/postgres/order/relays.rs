@@ -80,15 +80,24 @@ pub(crate) enum Scheme {
     RangeDelete,
     /// Differences, by the row's own `xmin`.
     RowXmin,
+    /// Differences, in the order of the messages' own ids.
+    ById,
+    /// Differences, in the order in which the rows lie in the table.
+    ByPlace,
+    /// Differences as they should be, which are wrong on a standby alone.
+    Differences,
 }
 
 impl Scheme {
-    pub(crate) const ALL: [Scheme; 5] = [
+    /// Those that are wrong anywhere.
+    pub(crate) const ALL: [Scheme; 7] = [
         Scheme::SeqAfterLast,
         Scheme::BelowTheHorizon,
         Scheme::BetweenHorizons,
         Scheme::RangeDelete,
         Scheme::RowXmin,
+        Scheme::ById,
+        Scheme::ByPlace,
     ];
 }
 
@@ -100,8 +109,7 @@ pub(crate) struct Poller {
 }
 
 impl Poller {
-    pub(crate) async fn open(world: &World, scheme: Scheme) -> Outcome<Self> {
-        let mut connection = world.connect().await?;
+    pub(crate) async fn open(mut connection: PgConnection, scheme: Scheme) -> Outcome<Self> {
         let row = connection.fetch_one("SELECT pg_current_snapshot()::text").await?;
         Ok(Self { scheme, connection, last: 0, snapshot: row.try_get(0)? })
     }
@@ -111,7 +119,7 @@ impl Poller {
         let difference = |xid: &str| {
             format!(
                 "({xid} >= pg_snapshot_xmax('{snapshot}') OR \
-                 {xid} = ANY(ARRAY(SELECT pg_snapshot_xip('{snapshot}')))) ORDER BY seq"
+                 {xid} = ANY(ARRAY(SELECT pg_snapshot_xip('{snapshot}'))))"
             )
         };
         let before = |snapshot: &str| format!("pg_snapshot_xmin('{snapshot}')");
@@ -123,8 +131,10 @@ impl Poller {
             Scheme::BetweenHorizons => {
                 format!("xid >= {} AND xid < {} ORDER BY seq", before(snapshot), before(now))
             }
-            Scheme::RangeDelete => difference("xid"),
-            Scheme::RowXmin => difference("xmin::text::xid8"),
+            Scheme::RangeDelete | Scheme::Differences => difference("xid") + " ORDER BY seq",
+            Scheme::RowXmin => difference("xmin::text::xid8") + " ORDER BY seq",
+            Scheme::ById => difference("xid") + " ORDER BY id",
+            Scheme::ByPlace => difference("xid") + " ORDER BY ctid",
         };
         format!("SELECT type, seq FROM outbox WHERE {condition}")
     }
