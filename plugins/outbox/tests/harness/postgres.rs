@@ -82,7 +82,8 @@ impl SourceHarness for Postgres {
     async fn upstream(&self) -> Result<Arc<dyn Upstream>> {
         let lease = || Server::lease(Kind::Postgres);
         let server = tokio::task::spawn_blocking(lease).await.map_err(failed)?.map_err(failed)?;
-        let url = server.variable("ROWTIDE_POSTGRES_URL").map_err(failed)?.to_owned();
+        let url = server.variable("ROWTIDE_POSTGRES_URL").map_err(failed)?;
+        let url = format!("{url}?sslmode=disable");
         let world = World { server: Arc::new(server), url, done: self.0 };
         while world.held().await? > 0 {
             tokio::task::yield_now().await;

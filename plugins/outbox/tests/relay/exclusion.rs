@@ -8,8 +8,9 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::{Outcome, context, factory, holder::Holder};
 
-/// Within which a standby takes over, on a busy machine; it is 5 s on a quiet one.
-pub(crate) const TAKE_OVER: Duration = Duration::from_secs(15);
+/// Within which a standby takes over on a machine that has been seen to stand still for half a
+/// minute. On a quiet one it is 5 s, which the plugin's own times add up to.
+pub(crate) const TAKE_OVER: Duration = Duration::from_secs(60);
 /// How long a standby is watched that is to go on waiting.
 const WATCHED_FOR: Duration = Duration::from_secs(6);
 

@@ -20,6 +20,12 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// Who has waited lets its predecessor notice that it has lost the lock, and drop what is in flight.
 const PREDECESSOR_NOTICES: Duration = Duration::from_secs(2);
 
+/// A standby takes over within 5 s, and its predecessor has noticed by then.
+const _: () = assert!(
+    TRY_EVERY.as_millis() + PREDECESSOR_NOTICES.as_millis() < 5_000
+        && LOOK_EVERY.as_millis() + ANSWER_WITHIN.as_millis() <= PREDECESSOR_NOTICES.as_millis()
+);
+
 /// A lock that is held.
 pub(super) struct Lock {
     lost: watch::Receiver<Option<String>>,

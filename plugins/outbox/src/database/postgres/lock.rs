@@ -23,6 +23,12 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Who has waited lets its predecessor notice that the lock is lost, and drop what is in flight.
 const PREDECESSOR_NOTICES: Duration = Duration::from_millis(2_500);
 
+/// A standby takes over within 5 s, and its predecessor has noticed by then.
+const _: () = assert!(
+    TRY_EVERY.as_millis() + PREDECESSOR_NOTICES.as_millis() < 5_000
+        && LOOK_EVERY.as_millis() + ANSWER_WITHIN.as_millis() <= PREDECESSOR_NOTICES.as_millis()
+);
+
 /// A transaction may be idle for ever here.
 const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0";
 

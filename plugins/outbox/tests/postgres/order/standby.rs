@@ -82,7 +82,7 @@ impl Standby {
     async fn of(world: &World) -> Outcome<Self> {
         let start = || Server::start_with(Kind::Postgres, &[]);
         let server = tokio::task::spawn_blocking(start).await??;
-        let url = server.variable("ROWTIDE_POSTGRES_URL")?.to_owned();
+        let url = format!("{}?sslmode=disable", server.variable("ROWTIDE_POSTGRES_URL")?);
         let program = fs::read_link(format!("/proc/{}/exe", server.pid()?))?;
         let mut connection = PgConnection::connect(&url).await?;
         let folder: String =

@@ -34,6 +34,7 @@ impl Pooler {
             .and_then(|rest| rest.split_once('@'))
             .ok_or("an unusual URL")?;
         let (address, database) = rest.split_once('/').ok_or("an unusual URL")?;
+        let database = database.split('?').next().unwrap_or(database);
         let free = Free::default();
         for _ in 0..SESSIONS {
             let session = session(address, user, database).await?;
