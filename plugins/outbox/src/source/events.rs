@@ -193,7 +193,6 @@ mod tests {
     use crate::{
         database::{Database, Reader},
         layout::Messages,
-        source::pending::Pending,
     };
 
     struct Nowhere;
@@ -231,8 +230,7 @@ mod tests {
         let columns = ["id", "aggregatetype", "aggregateid", "payload"]
             .map(|name| Column::new(name, ColumnType::Text));
         let messages = Messages::new(&config, &columns).unwrap();
-        let (database, pending) = (Arc::new(Nowhere), Pending::default());
-        Events::new(Arc::new(Outbox { config, database, messages, pending }), None)
+        Events::new(Arc::new(Outbox::new(config, Arc::new(Nowhere), messages)), None)
     }
 
     fn page(seqs: std::ops::Range<i64>, log_end: u64, log_durable: u64) -> Page {

@@ -44,6 +44,13 @@ impl Pending {
         if run == self.run { self.lock().intersection(&keys) } else { keys }
     }
 
+    /// Whether rows were yielded beside these and are not settled.
+    pub(crate) fn is_more_than(&self, keys: &Keys) -> bool {
+        let mut rest = self.keys();
+        rest.remove_all(keys);
+        !rest.is_empty()
+    }
+
     pub(crate) fn settled(&self, keys: &Keys) {
         self.lock().remove_all(keys);
     }
@@ -68,7 +75,9 @@ mod tests {
         let pending = Pending::default();
         pending.insert(&[Key::Seq(1), Key::Seq(2)]);
         let first = pending.unsettled(pending.run(), keys([1, 2]));
+        assert!(!pending.is_more_than(&first));
         pending.insert(&[Key::Seq(3)]);
+        assert!(pending.is_more_than(&first));
         pending.settled(&first);
         assert_eq!(pending.unsettled(pending.run(), keys([1, 2, 3])), keys([3]));
     }

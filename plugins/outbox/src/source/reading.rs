@@ -144,7 +144,6 @@ mod tests {
         database::{Database, Page},
         keys::{Key, Keys},
         layout::{FoundRow, Messages},
-        source::pending::Pending,
     };
 
     /// Has a new message at each look, and its log is never on the disk by then.
@@ -209,8 +208,8 @@ mod tests {
         let columns = ["id", "aggregatetype", "aggregateid", "payload"]
             .map(|name| Column::new(name, ColumnType::Text));
         let messages = Messages::new(&config, &columns).unwrap();
-        let (database, pending) = (Arc::new(Busy), Pending::default());
-        let mut stream = start(Arc::new(Outbox { config, database, messages, pending }), None);
+        let outbox = Outbox::new(config, Arc::new(Busy), messages);
+        let mut stream = start(Arc::new(outbox), None);
         let mut changes_before = 0;
         while let Event::Changes { changes, .. } = stream.next().await.unwrap().unwrap() {
             changes_before += changes.len();
