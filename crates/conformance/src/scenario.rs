@@ -89,6 +89,14 @@ impl From<rowtide_core::Error> for Failure {
     }
 }
 
+/// How long the making of a world may take, in which a server may have to be started.
+const MAKING: Duration = Duration::from_secs(180);
+
+/// Waits until `what` is made for a scenario.
+pub(crate) async fn made<T>(what: &str, future: impl Future<Output = T>) -> Verdict<T> {
+    within(MAKING, &format!("{what} to be made"), future).await
+}
+
 /// Waits for `future` as long as `patience` allows, and names what was waited for if it was vain.
 pub(crate) async fn within<T>(
     patience: Duration,

@@ -6,7 +6,10 @@ use rowtide_core::{
 };
 
 use super::{CheckpointHarness, Storage};
-use crate::{Verdict, opening, scenario::within};
+use crate::{
+    Verdict, opening,
+    scenario::{made, within},
+};
 
 /// What a scenario of a checkpoint store works on.
 pub(crate) struct CheckpointCase {
@@ -33,7 +36,7 @@ impl CheckpointCase {
 
     pub(crate) async fn world(&self) -> Verdict<World> {
         let patience = self.harness.patience();
-        let storage = within(patience, "a storage to be made", self.harness.storage()).await??;
+        let storage = made("a storage", self.harness.storage()).await??;
         Ok(World { harness: Arc::clone(&self.harness), storage, patience })
     }
 }

@@ -5,7 +5,10 @@ use rowtide_core::{
 };
 
 use super::{Delivered, Downstream, SinkHarness};
-use crate::{Verdict, opening, scenario::within};
+use crate::{
+    Verdict, opening,
+    scenario::{made, within},
+};
 
 /// What a scenario of a sink works on.
 pub(crate) struct SinkCase {
@@ -26,8 +29,7 @@ impl SinkCase {
 
     pub(crate) async fn world(&self) -> Verdict<World> {
         let patience = self.harness.patience();
-        let made = within(patience, "a downstream to be made", self.harness.downstream());
-        let downstream = made.await??;
+        let downstream = made("a downstream", self.harness.downstream()).await??;
         Ok(World { plugin: self.harness.plugin().to_owned(), downstream, patience })
     }
 }

@@ -3,7 +3,10 @@ use std::{sync::Arc, time::Duration};
 use rowtide_core::{Operation, Result, Source, Value, registry};
 
 use super::{SourceHarness, Upstream, Write, reading::Reading};
-use crate::{Capability, Failure, Verdict, opening, scenario::within};
+use crate::{
+    Capability, Failure, Verdict, opening,
+    scenario::{made, within},
+};
 
 /// What a scenario of a source works on.
 pub(crate) struct SourceCase {
@@ -25,8 +28,7 @@ impl SourceCase {
 
     pub(crate) async fn world(&self) -> Verdict<World> {
         let patience = self.harness.patience();
-        let upstream =
-            within(patience, "an upstream to be made", self.harness.upstream()).await??;
+        let upstream = made("an upstream", self.harness.upstream()).await??;
         let lacks = self.harness.lacks().into_iter().map(|(capability, _)| capability).collect();
         Ok(World { plugin: self.harness.plugin().to_owned(), upstream, patience, lacks })
     }
