@@ -2,10 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    env,
     time::{Duration, Instant},
 };
 
 use futures_util::StreamExt;
+use jiff::Timestamp;
 use libtest_mimic::{Failed, Trial};
 use rowtide_core::{Change, Error, ErrorKind, Event, Result, Source, Value};
 use rowtide_fake_spanner::{
@@ -13,6 +15,7 @@ use rowtide_fake_spanner::{
 };
 
 use crate::{
+    golden::every_other_type_is_written_as_in_the_golden_lines,
     pipeline::{Pipeline, Reading, open},
     scene,
     trace::{Step, said},
@@ -28,7 +31,7 @@ macro_rules! cases {
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let cases: [Case; 13] = cases![
+    let cases: [Case; 15] = cases![
         a_query_that_stalls_is_asked_anew,
         a_session_that_is_forgotten_is_made_anew,
         a_restart_of_the_server_costs_nothing,
@@ -42,6 +45,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_bounded_run_ends_and_another_reads_the_same,
         both_dialects_tell_the_same,
         requests_have_what_the_settings_say,
+        none_of_many_partitions_that_take_turns_lags,
+        every_other_type_is_written_as_in_the_golden_lines,
     ];
     let trial = |(name, case): Case| {
         Trial::test(name, move || case().map_err(|error| Failed::from(error.to_string())))
@@ -361,5 +366,41 @@ async fn requests_have_what_the_settings_say() -> Result<()> {
     for request in requests {
         assert_eq!((request.priority, request.tag.as_str()), (1, "tide"));
     }
+    Ok(())
+}
+
+/// `ROWTIDE_PARTITIONS=2000 ROWTIDE_TURNS=400` is the whole.
+async fn none_of_many_partitions_that_take_turns_lags() -> Result<()> {
+    let number = |name: &str, default: usize| {
+        env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    let (partitions, turns) = (number("ROWTIDE_PARTITIONS", 40), number("ROWTIDE_TURNS", 20));
+    let server = scene::start(Options {
+        partitions,
+        heartbeat_min: Duration::from_secs(1),
+        ..scene::options(Dialect::GoogleSql, Faults::none())
+    })?;
+    let settings = scene::settings(&server).replace("100ms", "10s");
+    let mut pipeline = Pipeline::new(format!("{settings}partitions_max = {turns}\n"));
+    let source = pipeline.open().await?;
+    let mut reading = Reading::new(&*source, &mut pipeline);
+    let begun = Instant::now();
+    // A turn lasts ten seconds, and a little more to be looked at and given away.
+    let turn = Duration::from_secs(13);
+    let rounds = turn * u32::try_from(partitions.div_ceil(turns)).unwrap_or(1);
+    let mut most = Duration::ZERO;
+    while begun.elapsed() < rounds + turn {
+        reading.glance(Duration::from_secs(1)).await?;
+        reading.save();
+        assert!(server.open_queries() <= turns + 1, "{}", server.open_queries());
+        let lags = reading.pipeline.unfinished().map(|(_, progress)| {
+            let attested = progress.position().and_then(|position| position.attested());
+            let lag = attested.and_then(|at| Timestamp::now().duration_since(at).try_into().ok());
+            lag.unwrap_or(begun.elapsed())
+        });
+        most = most.max(lags.max().unwrap_or_default());
+        assert!(most < Duration::from_secs(60), "one lags by {most:?}");
+    }
+    println!("{partitions} partitions, {turns} at once: none lags by more than {most:?}");
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! same seed; and each misbehaviour alone.
 
 mod cases;
+mod golden;
 mod mutants;
 mod nemesis;
 mod pipeline;

@@ -1,8 +1,8 @@
 //! Connections that are never asked for more streams than they take.
 //!
 //! The library's own pool puts any number of streams into a connection until it has made another
-//! one a second later. Streams of change streams have no end, so that those above the server's limit
-//! would wait in their connection for ever.
+//! one a second later. The queries of a change stream have no end, so that those above the server's
+//! limit would wait in their connection for ever.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
