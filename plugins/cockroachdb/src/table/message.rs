@@ -79,7 +79,9 @@ impl<'r> Raw<'r> {
             Error::fatal(message)
         };
         // The error of the parser would show a part of the row.
-        let envelope: Envelope<'r> = serde_json::from_slice(self.value).map_err(|error| {
+        let value = std::str::from_utf8(self.value);
+        let value = value.map_err(|_| malformed("a value that is no text"))?;
+        let envelope: Envelope<'r> = serde_json::from_str(value).map_err(|error| {
             malformed(&format!("a value that is not understood, at byte {}", error.column()))
         })?;
         let beside = envelope.beside.and_then(|beside| beside.resolved);
