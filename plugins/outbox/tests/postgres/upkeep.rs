@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor};
 
 use crate::{
     log::Log,
-    relay::{Outcome, Relay, context, run, text},
+    relay::{Outcome, Relay, context, labels, run, text},
     setup::MESSAGE,
     world::World,
 };
@@ -69,6 +69,36 @@ pub(crate) fn a_writer_that_stays_open_is_told_of_and_holds_nobody_up() -> Outco
         while !log.has("no transaction holds back messages for long any more") {
             tokio::task::yield_now().await;
         }
+        Ok(())
+    })
+}
+
+/// A crash between the save and the deletion.
+pub(crate) fn what_was_saved_and_is_still_there_is_deleted_and_not_read_again() -> Outcome {
+    run(async {
+        let world = World::empty().await?;
+        world.setup(json!({})).await?;
+        for _ in 0..3 {
+            world.execute(MESSAGE).await?;
+        }
+        let saved = {
+            let source = world.open(json!({}), &context()).await?;
+            let mut relay = Relay::new(&*source, None);
+            relay.read(3).await?;
+            relay.position.clone()
+        };
+        world.execute(&MESSAGE.replace("made", "new")).await?;
+        let source = world.open(json!({}), &context()).await?;
+        // Reading alone deletes nothing: what is read from need not have been saved.
+        let mut relay = Relay::new(&*source, saved.clone());
+        let came = relay.read(1).await?;
+        assert_eq!(labels(&came), ["new"]);
+        assert_eq!(world.count("SELECT count(*) FROM outbox").await?, 4);
+        drop(relay);
+        let mut relay = Relay::new(&*source, saved);
+        relay.acknowledge().await?;
+        assert_eq!(world.count("SELECT count(*) FROM outbox").await?, 1);
+        assert_eq!(labels(&relay.read(1).await?), ["new"]);
         Ok(())
     })
 }
