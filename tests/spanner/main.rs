@@ -5,6 +5,7 @@
 //! `SPANNER_SECONDS=60 SPANNER_SEED=7 cargo test --test spanner -- googlesql` runs longer, or a run
 //! again.
 
+mod mock;
 mod pipeline;
 mod python;
 mod scene;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         trial("postgresql_loses_nothing_when_all_are_killed", || {
             scene::kill_and_freeze(Dialect::Postgres, Checkpoint::Sqlite, seed(), duration())
         }),
+        trial("googles_own_mock_takes_the_requests", mock::takes_the_requests),
         trial("a_busy_partition_is_saved_once_a_second_at_most", || {
             scene::count_saves(seed(), duration())
         }),

@@ -1,9 +1,12 @@
 //! The official Python client, in a folder of the build, and the scripts that use it.
 
 use std::{
+    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
 };
+
+use serde_json::Value;
 
 use crate::{Dialect, Outcome};
 
@@ -68,7 +71,7 @@ impl Writer {
         drop(self.0.stdin.take());
         let mut told = String::new();
         if let Some(output) = &mut self.0.stdout {
-            std::io::Read::read_to_string(output, &mut told)?;
+            output.read_to_string(&mut told)?;
         }
         match self.0.wait()?.success() {
             true => Ok(told.trim().parse()?),
@@ -82,5 +85,44 @@ impl Drop for Writer {
         // It has ended already unless the test fails.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Google's own mock server, on a port that it was given.
+pub(crate) struct Mock {
+    process: Child,
+    output: BufReader<ChildStdout>,
+    host: String,
+}
+
+impl Mock {
+    pub(crate) fn start(arguments: &[&str]) -> Outcome<Self> {
+        let mut command = script("", "mock.py", arguments);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let output = process.stdout.take().ok_or("the mock has no output")?;
+        let mut mock = Self { process, output: BufReader::new(output), host: String::new() };
+        let mut port = String::new();
+        mock.output.read_line(&mut port)?;
+        mock.host = format!("127.0.0.1:{}", port.trim().parse::<u16>()?);
+        Ok(mock)
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The requests that it took: of each its kind, and itself.
+    pub(crate) fn stop(mut self) -> Outcome<Vec<(String, Value)>> {
+        drop(self.process.stdin.take());
+        let mut told = String::new();
+        self.output.read_to_string(&mut told)?;
+        told.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+}
+
+impl Drop for Mock {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
