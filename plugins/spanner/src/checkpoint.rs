@@ -12,7 +12,7 @@ mod tables;
 mod tree;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -23,7 +23,7 @@ use rowtide_core::{
 use tokio::time::timeout;
 
 use crate::client::Client;
-use saving::{Claiming, Saving};
+use saving::{Before, Claiming, Saving};
 use tables::Tables;
 
 pub(crate) struct SpannerCheckpoint {
@@ -38,7 +38,8 @@ pub(crate) struct SpannerCheckpoint {
 #[derive(Default)]
 struct Session {
     epoch: u64,
-    saved: HashSet<String>,
+    /// Whether each of these partitions has ended, as far as is known.
+    saved: HashMap<String, bool>,
 }
 
 impl SpannerCheckpoint {
@@ -53,14 +54,18 @@ impl SpannerCheckpoint {
         })
     }
 
-    /// What of this update was saved under this claim before.
-    fn saved(&self, claim: &Claim, update: &CheckpointUpdate) -> HashSet<String> {
+    /// What was saved under this claim before.
+    fn before(&self, claim: &Claim, update: &CheckpointUpdate) -> Before {
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         if session.epoch != claim.epoch {
-            *session = Session { epoch: claim.epoch, saved: HashSet::new() };
+            *session = Session { epoch: claim.epoch, ..Session::default() };
         }
         let names = update.states.iter().map(|state| state.partition.id.as_str());
-        names.filter(|name| session.saved.contains(*name)).map(str::to_owned).collect()
+        let named: HashSet<_> = names.filter(|name| session.saved.contains_key(*name)).collect();
+        let is_forgotten = |name: &str| update.forgotten.iter().any(|id| id.as_str() == name);
+        let mut others = session.saved.iter().filter(|(name, _)| !named.contains(name.as_str()));
+        let is_unfinished = others.any(|(name, has_ended)| !has_ended && !is_forgotten(name));
+        Before { saved: named.into_iter().map(str::to_owned).collect(), is_unfinished }
     }
 
     fn note_saved(&self, claim: &Claim, update: &CheckpointUpdate) {
@@ -68,11 +73,20 @@ impl SpannerCheckpoint {
         if session.epoch != claim.epoch {
             return;
         }
-        let names = update.states.iter().map(|state| state.partition.id.as_str().to_owned());
-        session.saved.extend(names);
+        let saved = update
+            .states
+            .iter()
+            .map(|state| (state.partition.id.as_str().to_owned(), state.progress.is_finished()));
+        session.saved.extend(saved);
         for id in &update.forgotten {
             session.saved.remove(id.as_str());
         }
+    }
+
+    /// Whether it was saved is not known, so that no partition is known not to have ended.
+    fn note_failed(&self) {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        session.saved.values_mut().for_each(|has_ended| *has_ended = true);
     }
 
     /// Proves that the claim holds, without a lock.
@@ -115,14 +129,19 @@ impl CheckpointStore for SpannerCheckpoint {
         if update.states.is_empty() && update.forgotten.is_empty() {
             return self.within(self.prove(claim)).await;
         }
-        let saved = self.saved(claim, update);
-        let saving = Saving::new(Arc::clone(&self.tables), claim.clone(), update, saved)?;
-        self.within(async {
+        let before = self.before(claim, update);
+        let saving = Saving::new(Arc::clone(&self.tables), claim.clone(), update, before)?;
+        let saved = self.within(async {
             let saved = self.client.transact(Arc::new(saving)).await;
             saved.map_err(|failure| self.tables.error(failure))?
-        })
-        .await?;
-        self.note_saved(claim, update);
+        });
+        match saved.await {
+            Ok(()) => self.note_saved(claim, update),
+            Err(error) => {
+                self.note_failed();
+                return Err(error);
+            }
+        }
         Ok(())
     }
 }

@@ -35,8 +35,15 @@ pub(super) struct Saving {
     claim: Claim,
     targets: Vec<Target>,
     forgotten: Vec<String>,
-    /// The partitions that were saved under the claim before.
-    saved: HashSet<String>,
+    before: Before,
+}
+
+/// What was saved under a claim before an update.
+pub(super) struct Before {
+    /// Those of the update's partitions that were.
+    pub(super) saved: HashSet<String>,
+    /// Whether some other partition was, and has not ended.
+    pub(super) is_unfinished: bool,
 }
 
 impl Claiming {
@@ -101,13 +108,13 @@ impl Saving {
         tables: Arc<Tables>,
         claim: Claim,
         update: &CheckpointUpdate,
-        saved: HashSet<String>,
+        before: Before,
     ) -> Result<Self> {
         let is_kept =
             |state: &&rowtide_core::PartitionState| !update.forgotten.contains(&state.partition.id);
         let targets = update.states.iter().filter(is_kept).map(Target::of);
         let forgotten = update.forgotten.iter().map(|id| id.as_str().to_owned()).collect();
-        Ok(Self { tables, claim, targets: targets.collect::<Result<_>>()?, forgotten, saved })
+        Ok(Self { tables, claim, targets: targets.collect::<Result<_>>()?, forgotten, before })
     }
 
     /// The rows of the targets, and of the parents whose settings a new one takes over.
@@ -127,7 +134,8 @@ impl Saving {
 
     /// What there is beside the targets; looked at only where it makes a difference.
     async fn rest(&self, reads: &mut dyn Reads) -> Result<Rest> {
-        if self.targets.iter().any(|target| target.stage != Stage::Finished) {
+        let is_unfinished = |target: &Target| target.stage != Stage::Finished;
+        if self.before.is_unfinished || self.targets.iter().any(is_unfinished) {
             return Ok(Rest::Unfinished);
         }
         let mut rest = Rest::Nothing;
@@ -148,7 +156,7 @@ impl Saving {
         let table = &self.tables.metadata;
         let write = |target: &Target| match known.get(target.token.as_str()) {
             Some(row) => {
-                let is_saved = self.saved.contains(&target.token);
+                let is_saved = self.before.saved.contains(&target.token);
                 let direction = if is_saved { Direction::Forward } else { Direction::Any };
                 target.update(table, row, direction)
             }

@@ -18,7 +18,7 @@ use crate::{
         world::connect,
     },
     finished,
-    foreign::found,
+    foreign::{found, query},
     owner, sorted, update,
 };
 
@@ -125,8 +125,11 @@ pub(crate) fn an_end_outlives_its_row() -> Result<()> {
         let loaded = sorted(metadata.open().await?.load(PIPELINE).await?);
         assert_eq!(loaded, [gone, b(delivered(120)), merge()], "the merge does not wait for ever");
 
-        let states = vec![b(finished(200)), state(merge().partition, finished(300))];
+        store.save(&claim, &update(vec![b(finished(200))])).await?;
+        assert!(!has_finished(&metadata).await?, "the merge has not ended");
+        let states = vec![state(merge().partition, finished(300))];
         store.save(&claim, &update(states)).await?;
+        assert!(has_finished(&metadata).await?);
         for token in ["b", "merge"] {
             remove_as_too_old(&metadata, token).await?;
         }
@@ -135,6 +138,14 @@ pub(crate) fn an_end_outlives_its_row() -> Result<()> {
         assert!(loaded.iter().all(|state| state.progress.is_finished()));
         Ok(())
     })
+}
+
+/// What the table beside says of the pipeline.
+async fn has_finished(metadata: &Metadata) -> Result<bool> {
+    let sql = "SELECT CAST(Finished AS STRING) FROM Metadata_rowtide".to_owned();
+    let client = connect(&metadata.database).await?;
+    let rows = query(&client, sql).await.map_err(|error| failed("reading")(error.into()))?;
+    Ok(rows[0][0].as_deref() == Some("true"))
 }
 
 /// What the table's policy does a day after a partition has ended.
