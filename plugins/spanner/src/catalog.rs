@@ -9,6 +9,7 @@ use std::{
 };
 
 use rowtide_core::{Column, Error, Result, Table, settings::closest};
+use tokio::time::timeout;
 
 use crate::{
     client::{Cell, Client, Code, Failure, Statement, Type},
@@ -50,6 +51,9 @@ pub(crate) struct Described {
 
 /// How many sets of columns are kept; an update may have any of the table's.
 const LAYOUTS_MAX: usize = 4096;
+
+/// How long the schema may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -141,7 +145,7 @@ impl Catalog {
     }
 
     async fn rows(&self, sql: &str) -> Result<Vec<Vec<Cell>>> {
-        let rows = self::rows(&*self.client, Statement::new(sql)).await;
+        let rows = answered(self::rows(&*self.client, Statement::new(sql))).await;
         rows.map_err(|failure| failure.error("failed to read the information schema"))
     }
 
@@ -250,7 +254,7 @@ impl Described {
 pub(crate) async fn dialect(client: &dyn Client) -> Result<Dialect> {
     let sql = "SELECT option_value FROM information_schema.database_options \
                WHERE option_name = 'database_dialect'";
-    let found = rows(client, Statement::new(sql)).await;
+    let found = answered(rows(client, Statement::new(sql))).await;
     let found = found.map_err(|failure| match failure.code {
         Code::NotFound => {
             Error::config("there is no such database").key("database").because(failure)
@@ -260,6 +264,14 @@ pub(crate) async fn dialect(client: &dyn Client) -> Result<Dialect> {
     Ok(match found.first().and_then(|row| row[0].text()) {
         Some("POSTGRESQL") => Dialect::Postgres,
         _ => Dialect::GoogleSql,
+    })
+}
+
+/// What a query of the schema comes to, unless nothing comes at all.
+async fn answered<T>(query: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    timeout(PATIENCE, query).await.unwrap_or_else(|_| {
+        let message = format!("there was no answer in {PATIENCE:?}");
+        Err(Failure { code: Code::Unavailable, message })
     })
 }
 

@@ -15,11 +15,11 @@ use rowtide_core::{
     Error, Event, EventStream, Partition, PartitionId, Position, Result, Source, async_trait,
     settings::Snapshot,
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
     catalog::{Catalog, Dialect},
-    client::{self, Client, Parameter, Statement},
+    client::{self, Client, Code, Failure, Parameter, Statement},
     config::SpannerConfig,
 };
 use lost::Restart;
@@ -155,8 +155,21 @@ impl Reading {
 impl Shared {
     /// A time that no commit seen so far is after.
     pub(crate) async fn now(&self) -> Result<Timestamp> {
-        let now = self.client.now().await;
+        let now = self.answered(self.client.now()).await;
         now.map_err(|failure| failure.error("failed to ask the database for its time"))
+    }
+
+    /// What a request comes to, unless nothing comes at all: a connection can be dead without
+    /// saying so.
+    pub(crate) async fn answered<T>(
+        &self,
+        request: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let patience = self.silence_max();
+        timeout(patience, request).await.unwrap_or_else(|_| {
+            let message = format!("there was no answer in {patience:?}");
+            Err(Failure { code: Code::Unavailable, message })
+        })
     }
 
     /// The query that reads a partition from a time on; without a token, the roots.

@@ -342,6 +342,24 @@ fn a_snapshot_that_took_too_long_is_lost() -> Result<()> {
     })
 }
 
+/// A connection that is there, and dead.
+fn a_server_that_never_answers_is_given_up() -> Result<()> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build().expect("a runtime");
+    let opened = runtime.block_on(async {
+        let database = "projects/p/instances/i/databases/d";
+        let settings = format!(
+            "database = '{database}'\nendpoint = '{endpoint}'\nchange_stream = 'changes'\n"
+        );
+        tokio::time::timeout(Duration::from_secs(600), open(&settings)).await
+    });
+    let error = opened.expect("it is given up").err().expect("nothing was answered");
+    assert_eq!(error.kind(), &ErrorKind::Transient, "{error}");
+    Ok(())
+}
+
 fn main() -> ExitCode {
     trials::main(
         &[Kind::Spanner],
@@ -355,6 +373,7 @@ fn main() -> ExitCode {
             partitions_take_turns,
             a_large_table_is_read_in_ranges_and_resumed_in_each,
             a_snapshot_that_took_too_long_is_lost,
+            a_server_that_never_answers_is_given_up,
         ],
     )
 }

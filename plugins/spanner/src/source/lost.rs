@@ -146,14 +146,14 @@ impl Shared {
     /// What there is at a time, unless the stream does not keep it.
     async fn kept(&self, at: Timestamp) -> Result<Option<Restart>> {
         let failed = |failure: Failure| failure.error("failed to look for the earliest change");
-        let mut rows = match self.client.query(self.roots(at)).await {
+        let mut rows = match self.answered(self.client.query(self.roots(at))).await {
             Err(failure) if failure.code == Code::OutOfRange => return Ok(None),
             rows => rows.map_err(failed)?,
         };
         let decoder = Decoder::new(rows.columns())?;
         let mut records = Vec::new();
         loop {
-            match rows.next().await {
+            match self.answered(rows.next()).await {
                 Err(failure) if failure.code == Code::OutOfRange => return Ok(None),
                 Ok(None) => break,
                 row => decoder.decode(row.map_err(failed)?.unwrap_or_default(), &mut records)?,

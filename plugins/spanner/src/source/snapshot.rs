@@ -208,7 +208,8 @@ impl SnapshotReader {
             format!("{}/{}/{}", self.place.at, self.place.table, range.number).into();
         let (mut changes, mut bytes, mut is_read) = (Vec::new(), 0, false);
         while bytes < EVENT_BYTES {
-            let row = rows.next().await.map_err(|failure| self.failure(failure))?;
+            let row = self.shared.answered(rows.next()).await;
+            let row = row.map_err(|failure| self.failure(failure))?;
             let Some(cells) = row else {
                 is_read = true;
                 break;
@@ -259,7 +260,8 @@ impl SnapshotReader {
             rows_max: ROWS_MAX,
             at: self.place.at,
         };
-        self.shared.client.read(request).await.map_err(|failure| self.failure(failure))
+        let read = self.shared.answered(self.shared.client.read(request)).await;
+        read.map_err(|failure| self.failure(failure))
     }
 
     fn failure(&self, failure: Failure) -> Error {
