@@ -11,6 +11,7 @@ mod outbox;
 mod rabbitmq;
 mod report;
 mod rowtide;
+mod spanner;
 mod sqlite;
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
@@ -52,6 +53,7 @@ enum System {
     Kafka,
     Outbox,
     Rabbitmq,
+    Spanner,
     Sqlite,
 }
 
@@ -89,6 +91,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
             System::Kafka => kafka::measure,
             System::Outbox => outbox::measure,
             System::Rabbitmq => rabbitmq::measure,
+            System::Spanner => spanner::measure,
             System::Sqlite => sqlite::measure,
         };
         measure(&rowtide, arguments, &mut report)?;
