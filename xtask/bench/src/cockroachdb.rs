@@ -141,9 +141,10 @@ impl Pipeline {
     fn make(rowtide: &Rowtide, folder: &Path, server: &Server, sink: &str) -> Result<Self> {
         let path = |ending: &str| folder.join(format!("{sink}.{ending}"));
         let output = path("jsonl");
-        // What the stdout sink writes goes nowhere here.
+        // What the stdout sink writes goes nowhere here, and a null sink would write nothing: it is
+        // told the shortest form there is.
         let settings = match sink {
-            "null" => "type = \"stdout\"".to_owned(),
+            "null" => "type = \"stdout\"\nformat = \"changefeed-publisher\"".to_owned(),
             _ => format!("type = \"file\"\npath = {output:?}"),
         };
         let text = format!(
