@@ -1,15 +1,15 @@
-//! How much slower the sink is than librdkafka alone: `cargo test --release … -- --ignored`.
+//! How much slower the sink is than librdkafka alone, on a broker of its own:
+//! `cargo run --release -p rowtide-kafka --example throughput`.
 
+#[path = "../tests/broker/mod.rs"]
 mod broker;
 
 use std::{
-    process::ExitCode,
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
 use broker::{Broker, failed, run};
-use libtest_mimic::{Arguments, Trial};
 use rdkafka::{
     ClientContext,
     error::KafkaError,
@@ -27,13 +27,7 @@ const SPAN: usize = 10_000;
 const BATCH: usize = 500;
 const ROUNDS: usize = 3;
 
-fn main() -> ExitCode {
-    let measure = || measure().map_err(|error| error.to_string().into());
-    let trial = Trial::test("half_as_fast_as_librdkafka_alone", measure).with_ignored_flag(true);
-    libtest_mimic::run(&Arguments::from_args(), vec![trial]).exit_code()
-}
-
-fn measure() -> Result<()> {
+fn main() -> Result<()> {
     run(async {
         let broker = Broker::start()?;
         let mut ratios = Vec::new();
@@ -48,7 +42,6 @@ fn measure() -> Result<()> {
         }
         ratios.sort_by(f64::total_cmp);
         println!("ratio {:.2}", ratios[ROUNDS / 2]);
-        assert!(ratios[ROUNDS / 2] >= 0.5, "{ratios:?}");
         Ok(())
     })
 }
