@@ -10,8 +10,9 @@ const RUNNER_ONLY: [&str; 4] = ["clap", "figment", "toml", "tracing-subscriber"]
 const TEST_SUPPORT: [&str; 4] =
     ["crates/fake-cockroachdb", "crates/fake-spanner", "crates/proxy", "crates/servers"];
 
-/// Those of them that a benchmark runs against.
-const SERVERS: [&str; 3] = ["rowtide-fake-cockroachdb", "rowtide-fake-spanner", "rowtide-servers"];
+/// Those of them that benchmarks and chaos run against.
+const SERVERS: [&str; 4] =
+    ["rowtide-fake-cockroachdb", "rowtide-fake-spanner", "rowtide-proxy", "rowtide-servers"];
 
 pub(crate) fn problems(packages: &[Package]) -> Vec<String> {
     let mut problems = Vec::new();

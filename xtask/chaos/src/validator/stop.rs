@@ -1,0 +1,63 @@
+use std::collections::{HashMap, HashSet};
+
+use super::Validator;
+use crate::history::{Entry, Fate, MessageKind, ProcessEvent, What};
+
+/// After a clean stop nothing comes again.
+#[derive(Default)]
+pub(crate) struct Stop {
+    /// Whether the next message of a stream comes after such a stop.
+    stopped: HashMap<usize, bool>,
+    streams: HashSet<usize>,
+    seen: HashSet<String>,
+}
+
+impl Validator for Stop {
+    fn note(&mut self, entry: &Entry) -> Result<(), String> {
+        match &entry.what {
+            What::Process { event: ProcessEvent::Stopped { code, fate }, .. } => {
+                if *code != Some(0) {
+                    return Err(format!("a stop ended with {code:?}"));
+                }
+                let is_exact = *fate == Fate::Exact;
+                self.stopped = self.streams.iter().map(|stream| (*stream, is_exact)).collect();
+            }
+            What::Process { event: ProcessEvent::Killed | ProcessEvent::Recovered, .. } => {
+                self.stopped.clear();
+            }
+            What::Delivered { stream, message, .. } if message.kind == MessageKind::Change => {
+                self.streams.insert(*stream);
+                let is_again = !self.seen.insert(message.id.clone());
+                if self.stopped.remove(stream) == Some(true) && is_again {
+                    return Err(format!("{} came again after a clean stop", message.id));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::trial::*, *};
+
+    #[test]
+    fn refuses_a_duplicate_after_a_clean_stop() {
+        let all = |event, next| {
+            let messages = stream([change("a", 1), change("a", 2), change("a", next)]);
+            [vec![reached(2), process(event)], messages].concat()
+        };
+        let stopped = |fate| ProcessEvent::Stopped { code: Some(0), fate };
+        assert_eq!(verdict(Stop::default(), all(stopped(Fate::Exact), 3)), Ok(()));
+        assert_eq!(verdict(Stop::default(), all(stopped(Fate::Disturbed), 2)), Ok(()));
+        assert_eq!(verdict(Stop::default(), all(ProcessEvent::Killed, 2)), Ok(()));
+        refused(verdict(Stop::default(), all(stopped(Fate::Exact), 2)), "after a clean stop");
+    }
+
+    #[test]
+    fn refuses_a_stop_with_an_error() {
+        let event = ProcessEvent::Stopped { code: Some(1), fate: Fate::Exact };
+        refused(verdict(Stop::default(), [process(event)]), "ended with Some(1)");
+    }
+}
