@@ -11,6 +11,14 @@ fn plugins_lists_what_is_linked() {
     assert!(lines.contains(&vec!["checkpoint", "sqlite", "rowtide-sqlite"]), "{printed}");
 }
 
+#[cfg(not(feature = "failpoints"))]
+#[test]
+fn the_shipped_program_has_no_point_to_be_killed_at() {
+    let output = Sandbox::new().output(&["failpoints"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("unrecognized subcommand 'failpoints'"), "{output:?}");
+}
+
 #[test]
 fn plugins_describes_the_settings_of_a_type() {
     let sandbox = Sandbox::new();

@@ -17,7 +17,7 @@ const FULL: [&str; 2] = ["--features", "rowtide/full"];
 type Step = (&'static str, fn(&Workspace) -> Result);
 
 /// Cheap steps first: what fails is to fail soon.
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     ("format", format),
     ("tidy", tidy::run),
     ("dependencies", deny::run),
@@ -28,6 +28,7 @@ const STEPS: [Step; 10] = [
     ("generated documents", docs::check_built),
     ("servers", servers),
     ("tests", tests),
+    ("a kill at every point", points),
 ];
 
 pub(crate) fn run(workspace: &Workspace) -> Result {
@@ -95,14 +96,8 @@ fn servers(_workspace: &Workspace) -> Result {
 }
 
 fn tests(workspace: &Workspace) -> Result {
-    let mut count = Count::default();
     let mut test = quiet(workspace, &["test", "--workspace"]);
-    // The lines are read here, too.
-    test.args(FULL).env("CARGO_TERM_COLOR", "never");
-    process::watch(&mut test, |line| {
-        println!("{line}");
-        count.take(line);
-    })?;
+    let mut count = counted(test.args(FULL))?;
     if let Some(reason) = rowtide_servers::absence(&Kind::ALL) {
         let excused = count.excuse();
         println!("no test ran of {} files, {reason}", excused.len());
@@ -110,4 +105,22 @@ fn tests(workspace: &Workspace) -> Result {
     count.judge()?;
     println!("{} tests passed, {} ignored", count.passed, count.ignored);
     Ok(())
+}
+
+/// In a build of its own: the points are in no program that is shipped.
+fn points(workspace: &Workspace) -> Result {
+    let mut test = quiet(workspace, &["test", "--workspace", "--test", "failpoints"]);
+    counted(test.args(FULL).args(["--features", "rowtide/failpoints"]))?.judge()?;
+    let mut test = quiet(workspace, &["test", "--package", "rowtide-failpoint", "--lib"]);
+    counted(test.args(["--features", "failpoints"]))?.judge()
+}
+
+fn counted(test: &mut Command) -> Result<Count> {
+    let mut count = Count::default();
+    // The lines are read here, too.
+    process::watch(test.env("CARGO_TERM_COLOR", "never"), |line| {
+        println!("{line}");
+        count.take(line);
+    })?;
+    Ok(count)
 }

@@ -4,6 +4,7 @@ use rowtide_core::{
     Change, CheckpointUpdate, Context, Error, ErrorKind, Event, Partition, PartitionId, Position,
     Result, Shutdown, Sink, Source,
 };
+use rowtide_failpoint::reach;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
@@ -130,6 +131,7 @@ impl<'a> DeliveryLoop<'a> {
     // save may have been lost.
     async fn begin(&mut self) -> Result<()> {
         let saved = self.partitions.saved_positions();
+        reach!("engine: resumed, not acknowledged again");
         if !mutant::active(Mutant::ResumesWithoutAcknowledging) {
             self.acknowledge(&saved).await?;
         }
@@ -142,6 +144,7 @@ impl<'a> DeliveryLoop<'a> {
     // was written is still delivered.
     async fn end(&mut self) -> Result<()> {
         self.readers.abort();
+        reach!("engine: stopping, not flushed");
         if mutant::active(Mutant::StopsWithoutFlush) {
             return Ok(());
         }
@@ -220,6 +223,7 @@ impl<'a> DeliveryLoop<'a> {
             return Ok(());
         }
         self.control.checkpoint.prove_again().await.map_err(never_rejected)?;
+        reach!("engine: claim proven, not flushed");
         let flushed = unless_lock_lost(&self.control.context, self.sink.flush()).await;
         match flushed.map_err(|error| error.under("sink")) {
             Err(error)
@@ -227,6 +231,7 @@ impl<'a> DeliveryLoop<'a> {
             Err(error) => self.reject(error)?,
             Ok(()) => {}
         }
+        reach!("engine: flushed, not saved");
         self.span.clear();
         self.has_flushed = true;
         Ok(())
@@ -277,11 +282,14 @@ impl<'a> DeliveryLoop<'a> {
         if mutant::active(Mutant::AcknowledgesBeforeSave) {
             self.acknowledge(&acknowledged).await?;
         }
+        reach!("engine: not saved yet");
         self.control.checkpoint.save(&update).await.map_err(never_rejected)?;
+        reach!("engine: saved, not acknowledged");
         self.partitions.saved(&update);
         *self.control.pause = Pause::default();
         self.acknowledge(&acknowledged).await?;
         self.control.status.acknowledge(&update);
+        reach!("engine: acknowledged");
         self.judge();
         Ok(())
     }
@@ -313,6 +321,7 @@ impl<'a> DeliveryLoop<'a> {
             return Ok(());
         }
         for partition in self.partitions.take_startable() {
+            reach!("engine: partition may start");
             self.start_reader(&partition);
         }
         match self.partitions.stuck() {
@@ -354,9 +363,11 @@ impl<'a> DeliveryLoop<'a> {
             Content::Event(Event::Children { partitions }, _) => {
                 self.control.drain.announce(&partition, &partitions);
                 self.partitions.announce(&partition, partitions)?;
+                reach!("engine: children told, not saved");
             }
             Content::Event(Event::Finished, _) => {
                 self.partitions.finish(&partition);
+                reach!("engine: end of a partition told, not saved");
                 self.control.status.accept_position(&partition);
                 if mutant::active(Mutant::StartsChildrenBeforeSave) {
                     self.start_readers()?;
@@ -380,11 +391,13 @@ impl<'a> DeliveryLoop<'a> {
         if mutant::active(Mutant::DeliversLastFirst) {
             changes.reverse();
         }
+        reach!("engine: read, not written");
         let written = unless_lock_lost(&self.control.context, self.sink.write(&changes)).await;
         written.map_err(|error| never_rejected(error.under("sink")))?;
         self.control.status.accept_changes(partition, changes.len());
         let partition = partition.clone();
         self.span.push(Written { partition, changes, position, _room: room });
+        reach!("engine: written, not flushed");
         Ok(())
     }
 

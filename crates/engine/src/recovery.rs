@@ -4,6 +4,7 @@ use futures_util::FutureExt;
 use rowtide_core::{
     CheckpointUpdate, Context, Error, ErrorKind, PartitionState, Result, Shutdown, Sink, Source,
 };
+use rowtide_failpoint::reach;
 use tokio::time::sleep;
 
 use crate::{
@@ -153,6 +154,7 @@ impl Recovery {
             self.entry = Entry::Claim;
         }
         let sink = self.pipeline.sink.open(&context).await?;
+        reach!("engine: opened, not claimed");
         Ok(Ends { context, source, sink })
     }
 
@@ -160,12 +162,14 @@ impl Recovery {
     async fn enter(&mut self, source: &dyn Source) -> Result<Vec<PartitionState>> {
         let Some(checkpoint) = &mut self.checkpoint else { return Err(no_checkpoint()) };
         checkpoint.enter(self.entry).await?;
+        reach!("engine: claimed, not loaded");
         self.entry = Entry::Prove;
         let states = checkpoint.load().await?;
         if !states.is_empty() {
             return Ok(states);
         }
         let states = first_states(source).await?;
+        reach!("engine: first partitions told, not saved");
         let update = CheckpointUpdate { states: states.clone(), forgotten: Vec::new() };
         checkpoint.save(&update).await?;
         Ok(states)

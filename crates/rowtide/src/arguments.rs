@@ -62,6 +62,9 @@ pub(crate) enum Command {
     Checkpoint(CheckpointCommand),
     /// Runs a pipeline on a database made up on the spot, for some seconds
     Demo,
+    /// Lists the points at which ROWTIDE_FAILPOINT can have the process killed
+    #[cfg(feature = "failpoints")]
+    Failpoints,
 }
 
 #[derive(Debug, Args)]

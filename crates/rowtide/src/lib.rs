@@ -34,7 +34,11 @@ use arguments::Arguments;
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     logging::start(arguments.log_format, arguments.command.default_filter());
-    let result = plugins::check_unique().map_err(Into::into).and_then(|()| {
+    #[cfg(not(feature = "failpoints"))]
+    let checked = plugins::check_unique();
+    #[cfg(feature = "failpoints")]
+    let checked = plugins::check_unique().and_then(|()| commands::failpoints::check());
+    let result = checked.map_err(Into::into).and_then(|()| {
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("rowtide")

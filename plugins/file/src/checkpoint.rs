@@ -8,6 +8,7 @@ use std::{
 use rowtide_core::{
     CheckpointStore, CheckpointUpdate, Claim, Error, Owner, PartitionState, Result, async_trait,
 };
+use rowtide_failpoint::reach;
 use rowtide_lockfile::LockFile;
 
 use crate::{
@@ -47,6 +48,7 @@ impl CheckpointStore for FileStore {
             if !locks.contains_key(&claim.pipeline) {
                 make_directory(disk::directory_of(&path))?;
                 let lock = checkpoint_file::lock(&path, &claim.owner)?;
+                reach!("file checkpoint: locked, not claimed");
                 // Held from here on: nobody else may claim between the reading and the writing.
                 let claim = claim_file(&path, claim)?;
                 locks.insert(claim.pipeline.clone(), lock);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use rowtide_core::{Claim, Error, PartitionState, Result};
+use rowtide_failpoint::reach;
 use rowtide_lockfile::{LockFile, this_process};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -71,9 +72,12 @@ pub(crate) fn write(path: &Path, contents: &Contents) -> Result<()> {
     let replace = || -> io::Result<()> {
         let mut file = File::create(&temporary)?;
         file.write_all(&bytes)?;
+        reach!("file checkpoint: written, not synced");
         file.sync_all()?;
         drop(file);
+        reach!("file checkpoint: synced, not renamed");
         fs::rename(&temporary, path)?;
+        reach!("file checkpoint: renamed, directory not synced");
         disk::sync_directory(disk::directory_of(path))
     };
     replace().map_err(|error| disk::failure("save", path, error))

@@ -6,6 +6,7 @@ use std::{
 };
 
 use rowtide_core::{Error, Result};
+use rowtide_failpoint::reach;
 
 use crate::{
     disk,
@@ -44,12 +45,15 @@ impl Compression {
     pub(crate) fn compress(self, plain: &Path) -> Result<()> {
         let temporary = with_suffix(plain, &format!("{}.tmp", self.suffix()));
         let compressed = with_suffix(plain, self.suffix());
-        let result = self
-            .copy(plain, &temporary)
-            .and_then(|()| fs::rename(&temporary, &compressed))
-            .and_then(|()| disk::sync_directory(disk::directory_of(plain)))
-            .and_then(|()| fs::remove_file(plain));
-        result.map_err(|error| disk::failure("compress", plain, error))
+        let replace = || -> io::Result<()> {
+            self.copy(plain, &temporary)?;
+            reach!("file: compressed, not renamed");
+            fs::rename(&temporary, &compressed)?;
+            disk::sync_directory(disk::directory_of(plain))?;
+            reach!("file: compressed, plain file not removed");
+            fs::remove_file(plain)
+        };
+        replace().map_err(|error| disk::failure("compress", plain, error))
     }
 
     fn copy(self, from: &Path, to: &Path) -> io::Result<()> {
@@ -64,6 +68,7 @@ impl Compression {
             }
             Compression::Zstd => zstd(&mut plain, file)?,
         };
+        reach!("file: compressed, not synced");
         file.sync_all()
     }
 }

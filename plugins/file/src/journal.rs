@@ -6,6 +6,7 @@ use std::{
 
 use jiff::Timestamp;
 use rowtide_core::{Error, Result, settings::ByteSize};
+use rowtide_failpoint::reach;
 use rowtide_lockfile::{LockFile, this_process};
 
 use crate::{
@@ -50,6 +51,7 @@ impl Journal {
         let failed = |error| disk::failure("open", path, error);
         let mut file = open(&names).map_err(failed)?;
         let length = repair(&mut file).map_err(failed)?;
+        reach!("file: torn line cut off");
         let begun = begun(&file).map_err(failed)?;
         Ok(Self {
             names,
@@ -78,6 +80,7 @@ impl Journal {
             if let Err(error) = self.file.write_all(part) {
                 return Err(self.give_up("write to", error));
             }
+            reach!("file: written, not synced");
             self.length += part.len() as u64;
             rest = next;
         }
@@ -94,6 +97,7 @@ impl Journal {
             let directory = self.names.directory();
             let synced = disk::sync_directory(directory);
             synced.map_err(|error| disk::failure("flush", directory, error))?;
+            reach!("file: directory synced");
             self.has_new_name = false;
         }
         Ok(())
@@ -104,6 +108,7 @@ impl Journal {
             if let Err(error) = (self.sync)(&self.file) {
                 return Err(self.give_up("flush", error));
             }
+            reach!("file: synced");
             self.durable = self.length;
         }
         Ok(())
@@ -135,9 +140,12 @@ impl Journal {
         self.sync_file()?;
         let failed = |error| disk::failure("rename", &active, error);
         let closed = self.names.next(Timestamp::now()).map_err(failed)?;
+        reach!("file: synced, not renamed");
         fs::rename(&active, &closed).map_err(failed)?;
+        reach!("file: renamed, no file begun");
         self.file = open(&self.names).map_err(|error| disk::failure("open", &active, error))?;
         (self.length, self.durable, self.has_new_name) = (0, 0, true);
+        reach!("file: next file begun");
         match self.rotation.compression {
             Some(compression) => compression.compress(&closed),
             None => Ok(()),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rowtide_core::{
     Context, Error, EventStream, Partition, PartitionId, Position, Result, Source, async_trait,
 };
+use rowtide_failpoint::reach;
 use tokio::{
     sync::Mutex,
     task::{JoinHandle, JoinSet},
@@ -60,6 +61,7 @@ impl Drop for Task {
 impl OutboxSource {
     pub(crate) async fn open(config: OutboxConfig, context: &Context) -> Result<Self> {
         let (database, messages) = database::open(&config, context).await?;
+        reach!("outbox: locked, not read");
         let outbox = Arc::new(Outbox::new(config, database, messages));
         let maintenance = Maintenance::new(Arc::clone(&outbox));
         let maintenance = Task::spawn(maintenance.run());
@@ -132,7 +134,9 @@ impl Outbox {
     }
 
     async fn settle(&self, keys: &Keys) -> Result<()> {
+        reach!("outbox: delivered, not deleted");
         self.database.settle(keys).await?;
+        reach!("outbox: deleted");
         self.pending.settled(keys);
         Ok(())
     }

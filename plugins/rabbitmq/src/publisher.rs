@@ -10,6 +10,7 @@ use lapin::{
     protocol::AMQPSoftError,
 };
 use rowtide_core::{Error, Result};
+use rowtide_failpoint::reach;
 
 use crate::{
     connection::{Link, failure, soft_error},
@@ -130,7 +131,9 @@ impl Publisher {
 
     /// Waits until everything is confirmed, and returns the indexes of what came back.
     pub(crate) async fn settle(&mut self, link: &Link) -> Result<Vec<usize>> {
+        reach!("rabbitmq: published, not confirmed");
         self.confirm_all(link).await?;
+        reach!("rabbitmq: all confirmed");
         let mut sent = mem::take(&mut self.sent);
         let returned = mem::take(&mut self.returned);
         if returned.is_empty() {
@@ -179,6 +182,7 @@ impl Publisher {
             let _ = sending.as_mut().now_or_never();
             sendings.push(sending);
         }
+        reach!("rabbitmq: some messages on their way");
         let mut failed = None;
         for (mut sending, bytes) in sendings.into_iter().zip(sizes) {
             let sent = async {
@@ -216,6 +220,7 @@ impl Publisher {
         let confirmed = async { publish.await?.await };
         match link.done(confirmed).await {
             Ok(confirmation) => {
+                reach!("rabbitmq: large message confirmed alone");
                 self.sent.push(Sent { fingerprint, index });
                 self.confirmed(confirmation, link)?;
                 Ok(Alone::Taken)

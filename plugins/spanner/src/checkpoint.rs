@@ -20,6 +20,7 @@ use std::{
 use rowtide_core::{
     CheckpointStore, CheckpointUpdate, Claim, Error, Owner, PartitionState, Result, async_trait,
 };
+use rowtide_failpoint::reach;
 use tokio::time::timeout;
 
 use crate::client::Client;
@@ -132,11 +133,15 @@ impl CheckpointStore for SpannerCheckpoint {
         let before = self.before(claim, update);
         let saving = Saving::new(Arc::clone(&self.tables), claim.clone(), update, before)?;
         let saved = self.within(async {
+            reach!("spanner checkpoint: not saved yet");
             let saved = self.client.transact(Arc::new(saving)).await;
             saved.map_err(|failure| self.tables.error(failure))?
         });
         match saved.await {
-            Ok(()) => self.note_saved(claim, update),
+            Ok(()) => {
+                reach!("spanner checkpoint: saved, not noted");
+                self.note_saved(claim, update);
+            }
             Err(error) => {
                 self.note_failed();
                 return Err(error);

@@ -18,6 +18,7 @@ use rowtide_core::{
     plugin::{Execution, UninstallOptions, UninstallScope},
     settings::Tables,
 };
+use rowtide_failpoint::reach;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::{
@@ -139,6 +140,7 @@ impl Capture {
             })?;
         }
         let version = schema_version(&transaction)?;
+        reach!("sqlite: triggers made, not committed");
         transaction.commit().map_err(doing)?;
         let statements = std::mem::take(&mut plan.statements);
         Ok((self.note(version, plan), statements))

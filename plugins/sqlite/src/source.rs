@@ -12,6 +12,7 @@ use rowtide_core::{
     Error, EventStream, Partition, PartitionId, Position, Result, Source, async_trait,
     plugin::Execution, settings::Snapshot,
 };
+use rowtide_failpoint::reach;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::{
@@ -90,6 +91,7 @@ fn first_position(config: &SqliteConfig, pipeline: &str) -> Result<Position> {
     }
     loop {
         let synced = synced(config, &mut capture, &mut connection)?;
+        reach!("sqlite: triggers made, not registered");
         if let Some(position) = register(config, pipeline, &mut connection, &synced)? {
             return position.encode();
         }
@@ -115,7 +117,9 @@ fn register(
     let id = log::last(&transaction, &names)?.ok_or_else(gone)?;
     let digest = log::digest(&transaction, &names, id)?.ok_or_else(gone)?;
     registration::register(&transaction, &names, pipeline, id)?;
+    reach!("sqlite: registered, not committed");
     transaction.commit().map_err(doing)?;
+    reach!("sqlite: registered");
 
     let progress = match config.snapshot {
         Snapshot::Never => Progress::Done,

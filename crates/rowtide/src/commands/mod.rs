@@ -3,6 +3,8 @@
 mod check;
 mod checkpoint;
 mod demo;
+#[cfg(feature = "failpoints")]
+pub(crate) mod failpoints;
 mod plugins;
 mod run;
 mod setup;
@@ -44,5 +46,7 @@ pub(crate) async fn execute(command: Command) -> Result<(), Problems> {
             checkpoint::reset(&file, yes.into()).await
         }
         Command::Demo => demo::demo().await,
+        #[cfg(feature = "failpoints")]
+        Command::Failpoints => failpoints::list(),
     }
 }

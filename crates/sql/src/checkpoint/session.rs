@@ -1,6 +1,7 @@
 use std::time::Instant;
 
 use rowtide_core::{CheckpointUpdate, Claim, Error, Owner, PartitionState, Result};
+use rowtide_failpoint::reach;
 
 use super::{Row, Table, row::States};
 use crate::failure;
@@ -67,6 +68,7 @@ impl<T: Table> Session<T> {
                 }
             };
             if won.map_err(|error| failed(table, error))? {
+                reach!("sql checkpoint: claimed");
                 let claim = row.claim(owner);
                 self.hold(table, row)?;
                 return Ok(claim);
@@ -91,8 +93,10 @@ impl<T: Table> Session<T> {
         };
         let states = held.states.updated(update)?;
         let row = held.row.saved(&states);
+        reach!("sql checkpoint: not saved yet");
         let replaced = table.replace(&mut self.connection, &held.row, &row).await;
         if replaced.map_err(|error| failed(table, error))? {
+            reach!("sql checkpoint: saved");
             self.held = Some(Held { row, states });
             return Ok(());
         }

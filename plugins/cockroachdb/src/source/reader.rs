@@ -7,6 +7,7 @@ use rowtide_core::{
     Change, ChangeId, Error, Event, EventStream, Operation, PartitionId, Result, Table,
     settings::Snapshot,
 };
+use rowtide_failpoint::reach;
 use tokio_postgres::Row;
 
 use super::{
@@ -152,6 +153,7 @@ impl<'s> Reader<'s> {
         let covered: BTreeSet<_> =
             self.tables.intersection(&self.position.tables).cloned().collect();
         let rows = self.start(&covered, Scan::No).await?;
+        reach!("cockroachdb: feed begun");
         self.phase = Phase::Following(rows);
         Ok(())
     }
@@ -200,6 +202,7 @@ impl<'s> Reader<'s> {
         self.window = Window::default();
         let marks = self.marks(&missing, Operation::SnapshotBegin);
         self.ready.push_back(Event::Changes { changes: marks, position: None });
+        reach!("cockroachdb: scan begun");
         self.phase = Phase::Scanning(rows, missing);
         Ok(())
     }
@@ -298,8 +301,10 @@ impl<'s> Reader<'s> {
         if at < self.position.at {
             return Ok(());
         }
+        reach!("cockroachdb: resolved timestamp read, not told");
         self.is_rescanning = false;
         if let Phase::Scanning(_, scanned) = &mut self.phase {
+            reach!("cockroachdb: end of a scan read, not told");
             let scanned = std::mem::take(scanned);
             let marks = self.marks(&scanned, Operation::SnapshotEnd);
             self.position.tables.extend(scanned);

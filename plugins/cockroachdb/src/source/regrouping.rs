@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rowtide_core::{Error, Event, EventStream, Partition, PartitionId, Result};
+use rowtide_failpoint::reach;
 
 use super::{CockroachSource, feeds::FeedId, position::FeedPosition};
 
@@ -16,6 +17,7 @@ pub(super) fn stream(source: &CockroachSource, id: FeedId, from: FeedPosition) -
         let old = others(source, &id).await?;
         let last = Event::Changes { changes: Vec::new(), position: Some(from.encode()?) };
         let partitions = children(source, &id, &old)?;
+        reach!("cockroachdb: feeds regrouped, not told");
         let all = [last, Event::Children { partitions }, Event::Finished];
         Ok::<_, Error>(stream::iter(all.map(Ok)))
     };

@@ -8,6 +8,7 @@ use std::{mem, ops::Range};
 
 use rdkafka::types::RDKafkaErrorCode;
 use rowtide_core::{Change, Error, Result, Sink, async_trait};
+use rowtide_failpoint::reach;
 use rowtide_format::{Encoder, Message, Messages, Refusals, Template};
 
 use crate::{
@@ -63,7 +64,9 @@ impl Sink for KafkaSink {
 
     async fn flush(&mut self) -> Result<()> {
         self.begin()?;
+        reach!("kafka: handed over, no report awaited");
         self.mend().await?;
+        reach!("kafka: all reported");
         self.contents.clear();
         self.calls = Calls::Ended;
         self.refusals.flushed()
@@ -192,6 +195,7 @@ impl KafkaSink {
             let topic = self.topics.at(topic);
             let lane = self.cluster.lane(topic)?;
             let Err(code) = lane.send(parcel::pack(message, &topic.name, ticket)) else {
+                reach!("kafka: message handed over");
                 return Ok(());
             };
             if lane.fatal_error().is_some() {

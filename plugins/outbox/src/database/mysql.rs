@@ -17,6 +17,7 @@ mod writers;
 use std::{sync::Arc, time::Duration};
 
 use rowtide_core::{Context, Error, Result, async_trait};
+use rowtide_failpoint::reach;
 use rowtide_sql::{DatabaseUrl, Dialect, TableName, failure, mysql};
 use sqlx::{AssertSqlSafe, Executor, MySqlConnection, mysql::MySqlConnectOptions};
 use tokio::sync::Mutex;
@@ -127,6 +128,7 @@ impl Database for MySqlOutbox {
             // Nothing is deleted any more once another relay may run.
             self.lock.check()?;
             connection.execute(AssertSqlSafe(statement)).await.map_err(doing)?;
+            reach!("outbox: one of several deletions done");
         }
         *settling = Some(connection);
         Ok(())

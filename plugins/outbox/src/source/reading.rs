@@ -5,6 +5,7 @@ use std::{
 
 use futures_util::{future::BoxFuture, stream};
 use rowtide_core::{Error, Event, EventStream, Position, Result};
+use rowtide_failpoint::reach;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -86,6 +87,7 @@ async fn read(
         reader.forget_settled(events.begin_pass());
         loop {
             let page = reader.page().await?;
+            reach!("outbox: page read, not told");
             let pass = page.pass;
             for event in events.of(page) {
                 let is_last = event.is_err();

@@ -8,6 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use rowtide_core::{Change, Error, Event, Partition, PartitionId, Result};
+use rowtide_failpoint::reach;
 use tracing::{debug, warn};
 
 use super::{
@@ -117,6 +118,7 @@ impl Reader {
         if self.opened.is_none() {
             self.opened = Some(self.shared.now().await?);
         }
+        reach!("spanner: partition asked for");
         let from = self.earlier.unwrap_or(self.place.at());
         self.has_told = false;
         // A query that was given up may have told some of the children only.
@@ -216,6 +218,7 @@ impl Reader {
             partition
         };
         let partitions = record.children.into_iter().map(partition).collect();
+        reach!("spanner: children read, not told");
         self.events.push_back(Event::Children { partitions });
         Ok(())
     }
@@ -239,6 +242,7 @@ impl Reader {
     }
 
     fn finish(&mut self) {
+        reach!("spanner: end of a partition read, not told");
         self.is_over = true;
         self.events.push_back(Event::Finished);
     }

@@ -13,6 +13,7 @@ use rowtide_core::{
     Change, ChangeId, Error, Event, Metadata, Operation, Partition, PartitionId, Position, Result,
     Row,
 };
+use rowtide_failpoint::reach;
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
@@ -235,6 +236,7 @@ impl SnapshotReader {
         self.place.part = Part::Rows(range);
         if !changes.is_empty() {
             let position = Some(self.place.position()?);
+            reach!("spanner: part of a table read, not told");
             self.events.push_back(Event::Changes { changes, position });
         }
         if !is_read {

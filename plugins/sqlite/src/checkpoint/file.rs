@@ -15,6 +15,7 @@ use rowtide_core::{
     CheckpointUpdate, Claim, Error, Owner, PartitionState, Result,
     plugin::{Execution, UninstallOptions, UninstallScope},
 };
+use rowtide_failpoint::reach;
 use rowtide_lockfile::LockFile;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, config::DbConfig, params};
 use sha2::{Digest, Sha256};
@@ -79,6 +80,7 @@ impl CheckpointFile {
         if !opened.locks.contains_key(pipeline) {
             let lock = LockFile::acquire(&self.lock_path(pipeline), owner)?;
             opened.locks.insert(pipeline.to_owned(), lock);
+            reach!("sqlite checkpoint: locked, not claimed");
         }
         self.write(&mut opened, |connection| {
             let last = self.claim_row(connection, pipeline)?;
@@ -171,7 +173,9 @@ impl CheckpointFile {
                 .transaction_with_behavior(TransactionBehavior::Immediate)
                 .map_err(|error| self.failure(error))?;
             let done = work(&transaction)?;
+            reach!("sqlite checkpoint: written, not committed");
             transaction.commit().map_err(|error| self.failure(error))?;
+            reach!("sqlite checkpoint: committed");
             Ok(done)
         })
     }
@@ -199,8 +203,10 @@ impl CheckpointFile {
         let new = PathBuf::from(new);
         let doing = format!("failed to make the checkpoint file `{}`", path.display());
         let made = fill(&new).map_err(|error| failure(doing.as_str(), error));
+        reach!("sqlite checkpoint: file made, not named");
         // Unlike a rename, a link never replaces what another process has made meanwhile.
         let linked = made.map(|()| fs::hard_link(&new, path));
+        reach!("sqlite checkpoint: file named, its first name not removed");
         let _ = fs::remove_file(&new);
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let synced = match linked? {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use rowtide_core::{Result, settings::ByteSize};
+use rowtide_failpoint::reach;
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::{
@@ -163,7 +164,9 @@ impl Pruning {
             Some(_) => self.delete(&transaction)?,
             None => true,
         };
+        reach!("sqlite: pruned, not committed");
         transaction.commit().map_err(doing)?;
+        reach!("sqlite: pruned");
         Ok(is_done)
     }
 

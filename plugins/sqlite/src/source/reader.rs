@@ -13,6 +13,7 @@ use std::{
 use futures_util::stream;
 use jiff::Timestamp;
 use rowtide_core::{Error, Event, EventStream, Position, Result, settings::Snapshot};
+use rowtide_failpoint::reach;
 use rusqlite::{Connection, Transaction};
 use tokio::sync::mpsc;
 
@@ -126,6 +127,7 @@ impl Reader {
         }
         verify(&connection, &names, &position)?;
         registration::resume(&connection, &names, pipeline, position.id)?;
+        reach!("sqlite: registered again");
         let mut capture = config.capture();
         let synced = synced(&config, &mut capture, &mut connection)?;
         let end = log::last(&connection, &names)?.unwrap_or(position.id);
@@ -269,6 +271,7 @@ impl Reader {
             bytes_max: EVENT_BYTES,
         };
         let chunk = snapshot::read(&transaction, &request)?;
+        reach!("sqlite: part of a table read, not told");
         drop(transaction);
         Ok(Some((id, progress, chunk)))
     }
@@ -281,6 +284,7 @@ impl Reader {
             let span = Span { after, up_to, bytes_max: EVENT_BYTES, rows_max };
             let transaction = begin(&mut self.connection)?;
             let batch = log::read(&transaction, &mut self.layouts, span)?;
+            reach!("sqlite: log read, not told");
             let digest = log::digest(&transaction, &self.names, batch.last)?;
             drop(transaction);
             self.position.id = batch.last;

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use rowtide_core::Value;
+use rowtide_failpoint::reach;
 use rowtide_sql::TableName;
 use rusqlite::{
     Connection, OptionalExtension, Row, TransactionBehavior, params,
@@ -161,6 +162,7 @@ impl Statements {
                     statement.execute([cell(key)])?;
                 }
             }
+            reach!("outbox: deletion not committed");
             transaction.commit()?;
         }
         Ok(())
