@@ -157,7 +157,7 @@ mod tests {
                 assert_eq!(check(from, to, Some("dev")), 0);
             }
         }
-        assert_eq!(check("xtask", "rowtide-proxy", None), 1);
+        assert_eq!(check("xtask", "rowtide-proxy", None), 0);
         assert_eq!(check("xtask", "rowtide-servers", None), 0);
         assert_eq!(check("crates/servers", "rowtide-core", None), 1);
         assert_eq!(check("crates/proxy", "tokio", None), 0);
