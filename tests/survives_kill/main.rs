@@ -3,7 +3,9 @@
 //!
 //! `cargo test --test survives_kill -- --rounds 500 --seed 7` runs longer, or a run again.
 
+mod image;
 mod replay;
+mod values;
 mod writer;
 
 use std::{
@@ -110,7 +112,7 @@ fn check(scene: &Scene, replay: &Replay, versions: &HashSet<i64>) -> Outcome<()>
         return Err(format!("{} bytes were repeated at once", replay.longest_repeat).into());
     }
     for (name, key) in [("orders", ["id"].as_slice()), ("customers", &["region", "name"])] {
-        let table = replay::table(&scene.database(), name, key)?;
+        let table = image::table(&scene.database(), name, key)?;
         if replay.tables.get(name) != Some(&table) {
             let replayed = &replay.tables[name];
             let different = |key: &&String| replayed.get(*key) != table.get(*key);

@@ -13,7 +13,9 @@ use std::{
 };
 
 use fastrand::Rng;
-use rusqlite::{Connection, TransactionBehavior, params, types::Value};
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use crate::values;
 
 /// Few keys, so that each of them changes often.
 const KEYS: i64 = 8;
@@ -105,31 +107,20 @@ impl Writer {
                 "INSERT INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                  ON CONFLICT (id) DO UPDATE SET version = ?2, amount = ?3, note = ?4,
                      data = ?5, anything = ?6",
-                params![key, version, self.real(), self.any(), self.any(), self.any()],
+                params![
+                    key,
+                    version,
+                    values::real(&mut self.random),
+                    values::any(&mut self.random),
+                    values::any(&mut self.random),
+                    values::any(&mut self.random)
+                ],
             )?,
             _ => connection.execute(
                 "INSERT OR REPLACE INTO customers VALUES (?, ?, ?, ?)",
-                params![format!("name {key}"), region, version, self.any()],
+                params![format!("name {key}"), region, version, values::any(&mut self.random)],
             )?,
         };
         Ok(changed > 0)
-    }
-
-    fn real(&mut self) -> f64 {
-        let special = [0.1 + 0.2, 1.0 / 3.0, -0.0, f64::MAX, 5e-324, f64::INFINITY, 1.0];
-        special[self.random.usize(0..special.len())]
-    }
-
-    fn any(&mut self) -> Value {
-        match self.random.u32(0..8) {
-            0 => Value::Null,
-            1 => Value::Integer([i64::MIN, i64::MAX, 0, 1 << 53][self.random.usize(0..4)]),
-            2 => Value::Real(self.real()),
-            3 => Value::Blob(Vec::new()),
-            4 => Value::Blob(vec![0, 159, 146, 150]),
-            5 => Value::Text(String::new()),
-            6 => Value::Text("quote \" backslash \\ \u{1} ü 🦀".to_owned()),
-            _ => Value::Text("x".repeat(self.random.usize(0..400))),
-        }
     }
 }

@@ -44,6 +44,12 @@ enum Chore {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Torments the shipped program with whatever can go wrong, and proves that nothing is lost.
+    Chaos {
+        /// `--minutes N`, `--seed N`, `--pipeline NAME`, `--history FILE`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Starts and stops the servers that tests talk to.
     Services {
         #[command(subcommand)]
@@ -71,6 +77,7 @@ fn run(chore: Chore) -> Result {
         Chore::Docs { check: true } => docs::check(&workspace),
         Chore::Docs { check: false } => docs::write(&workspace),
         Chore::Bench { arguments } => bench(&workspace, &arguments),
+        Chore::Chaos { arguments } => chaos(&workspace, &arguments),
         Chore::Services { action } => services::run(&workspace, action),
         Chore::NewPlugin { name } => new_plugin::run(&workspace, &name),
     }
@@ -85,4 +92,15 @@ fn bench(workspace: &Workspace, arguments: &[String]) -> Result {
     bench.args(["run", "--release", "--quiet", "--package", "rowtide-bench", "--"]);
     bench.arg("--rowtide").arg(workspace.target.join("release/rowtide"));
     Ok(process::check(bench.args(arguments))?)
+}
+
+/// Chaos is a package of its own as well: it speaks to brokers and databases.
+fn chaos(workspace: &Workspace, arguments: &[String]) -> Result {
+    let mut build = process::cargo(workspace);
+    build.args(["build", "--quiet", "--package", "rowtide", "--features", "full"]);
+    process::check(&mut build)?;
+    let mut chaos = process::cargo(workspace);
+    chaos.args(["run", "--quiet", "--package", "rowtide-chaos", "--"]);
+    chaos.arg("--rowtide").arg(workspace.target.join("debug/rowtide"));
+    Ok(process::check(chaos.args(arguments))?)
 }

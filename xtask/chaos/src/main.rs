@@ -1,0 +1,17 @@
+//! `cargo xtask chaos`
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use rowtide_chaos::{Arguments, run};
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

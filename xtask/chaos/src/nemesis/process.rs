@@ -1,0 +1,276 @@
+//! What happens to the processes themselves.
+
+use std::{
+    sync::MutexGuard,
+    thread,
+    time::{Duration, Instant},
+};
+
+use fastrand::Rng;
+
+use super::{World, checkpoint, draw, pause};
+use crate::{
+    Outcome,
+    history::{Fate, ProcessEvent, What},
+    instance::{Ending, Instance},
+    pipeline::Pipeline,
+};
+
+/// How long anything may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Longer than `stop_timeout`.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Mishap {
+    Kill,
+    KillTwice,
+    Freeze,
+    Terminate,
+    TerminateInTrouble,
+    Second,
+    Damage,
+    Absence,
+}
+
+/// What is likely.
+const MISHAPS: [(Mishap, u32); 8] = [
+    (Mishap::Kill, 30),
+    (Mishap::KillTwice, 8),
+    (Mishap::Freeze, 8),
+    (Mishap::Terminate, 8),
+    (Mishap::TerminateInTrouble, 6),
+    (Mishap::Second, 8),
+    (Mishap::Damage, 8),
+    (Mishap::Absence, 4),
+];
+
+/// The processes of a round.
+pub(crate) struct Processes<'a> {
+    pub(crate) pipeline: &'a Pipeline,
+    pub(crate) world: &'a World<'a>,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) chance: Rng,
+    /// Variables of the environment that are drawn for all of a round.
+    pub(crate) variables: Vec<(&'static str, String)>,
+}
+
+impl Processes<'_> {
+    /// Starts one that is not running.
+    pub(crate) fn start(&mut self, index: usize) -> Outcome {
+        self.note(index, ProcessEvent::Started)?;
+        let variables: Vec<_> =
+            self.variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.instances[index].start(&variables)
+    }
+
+    fn note(&mut self, index: usize, event: ProcessEvent) -> Outcome {
+        let instance = &mut self.instances[index];
+        let (number, memory) = (instance.number, instance.memory());
+        self.world.history.add(What::Process { instance: number, event, memory })
+    }
+
+    /// One mishap after another, until the time is over.
+    pub(crate) fn torment(&mut self, end: Instant) -> Outcome {
+        while Instant::now() < end {
+            let longest = self.chance.u64(50..=4_000);
+            self.live(Duration::from_millis(longest), end)?;
+            let Some(&(mishap, _)) = draw(&MISHAPS, |(_, weight)| *weight, &mut self.chance) else {
+                return Ok(());
+            };
+            let index = self.chance.usize(..self.pipeline.upstream.instances());
+            self.suffer(mishap, index)?;
+        }
+        Ok(())
+    }
+
+    /// Lets them live for a while. None may end by itself.
+    fn live(&mut self, time: Duration, end: Instant) -> Outcome {
+        let until = end.min(Instant::now() + time);
+        while Instant::now() < until {
+            self.check()?;
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.look()
+    }
+
+    pub(crate) fn check(&mut self) -> Outcome {
+        for index in 0..self.instances.len() {
+            if let Some(code) = self.instances[index].ended()? {
+                self.note(index, ProcessEvent::Ended { code })?;
+                return Err(format!("instance {index} ended by itself with {code:?}").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down what is saved, and how far the sink is. In this order, so that what is saved
+    /// must be in the sink.
+    pub(crate) fn look(&mut self) -> Outcome {
+        let states = self.instances[0].program().states()?;
+        let saved = match &states {
+            Some(states) => self.pipeline.upstream.places(states)?,
+            None => Vec::new(),
+        };
+        let forgotten = self.pipeline.upstream.forgotten()?;
+        let reached = self.pipeline.downstream.reached()?;
+        let mut seen = Vec::new();
+        for instance in &mut self.instances {
+            for _ in 0..instance.recoveries()? {
+                let (number, memory) = (instance.number, instance.memory());
+                let event = ProcessEvent::Recovered;
+                seen.push(What::Process { instance: number, event, memory });
+            }
+        }
+        if let Some(streams) = reached {
+            seen.push(What::Reached { streams });
+            seen.extend(
+                saved.into_iter().map(|(partition, place)| What::Saved { partition, place }),
+            );
+            seen.extend(
+                forgotten.filter(|steps| !steps.is_empty()).map(|steps| What::Forgotten { steps }),
+            );
+        }
+        self.world.history.add_all(seen)
+    }
+
+    fn suffer(&mut self, mishap: Mishap, index: usize) -> Outcome {
+        let name = format!("{mishap:?}");
+        self.world.history.add(What::FaultBegan { name: name.clone() })?;
+        match mishap {
+            Mishap::Kill => self.kill(index)?,
+            Mishap::KillTwice => {
+                self.kill(index)?;
+                self.start(index)?;
+                pause(&mut self.chance, 0, 300);
+                self.kill(index)?;
+            }
+            Mishap::Freeze => self.freeze(index)?,
+            Mishap::Terminate => {
+                let world = self.world;
+                let quiet = world.quiet();
+                self.stop_quietly(index, quiet)?;
+            }
+            Mishap::TerminateInTrouble => {
+                let ending = self.instances[index].terminate(STOP_LIMIT)?;
+                self.look()?;
+                let Ending { code, .. } = ending;
+                self.note(index, ProcessEvent::Stopped { code, fate: Fate::Disturbed })?;
+            }
+            Mishap::Second => self.start_a_second()?,
+            Mishap::Damage => self.damage(index)?,
+            Mishap::Absence => {
+                self.kill(index)?;
+                pause(&mut self.chance, 1_000, 6_000);
+            }
+        }
+        if !self.instances[index].is_running() {
+            self.start(index)?;
+        }
+        self.world.history.add(What::FaultEnded { name })
+    }
+
+    pub(crate) fn kill(&mut self, index: usize) -> Outcome {
+        self.check()?;
+        self.instances[index].kill()?;
+        self.look()?;
+        self.note(index, ProcessEvent::Killed)
+    }
+
+    /// For some seconds, and now and then for longer than any time-out.
+    fn freeze(&mut self, index: usize) -> Outcome {
+        self.check()?;
+        self.instances[index].signal("STOP")?;
+        let most = if self.chance.u8(..) < 25 { 35_000 } else { 5_000 };
+        pause(&mut self.chance, 200, most);
+        self.instances[index].signal("CONT")
+    }
+
+    /// A stop that nothing disturbs is exact, unless what went wrong before still does.
+    fn stop_quietly(&mut self, index: usize, _quiet: MutexGuard<'_, ()>) -> Outcome {
+        let Ending { code, is_disturbed } = self.instances[index].terminate(STOP_LIMIT)?;
+        self.look()?;
+        let is_alone = self.instances.iter().all(|instance| !instance.is_running());
+        let fate = if is_disturbed || !is_alone { Fate::Disturbed } else { Fate::Exact };
+        self.note(index, ProcessEvent::Stopped { code, fate })
+    }
+
+    /// Stops all of them when nothing is wrong any more.
+    pub(crate) fn stop_all(&mut self) -> Outcome {
+        for index in 0..self.instances.len() {
+            if self.instances[index].is_running() {
+                let world = self.world;
+                self.stop_quietly(index, world.quiet())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A second process beside the first: one of them has to go, and spoils nothing.
+    fn start_a_second(&mut self) -> Outcome {
+        if self.pipeline.upstream.instances() > 1 {
+            return Ok(());
+        }
+        self.check()?;
+        let is_zombie = self.pipeline.store.is_remote() && self.chance.bool();
+        if is_zombie {
+            self.instances[0].signal("STOP")?;
+        }
+        let second = self.instances.len();
+        let instance = self.instances[0].beside(second);
+        self.instances.push(instance);
+        self.start(second)?;
+        if is_zombie {
+            pause(&mut self.chance, 500, 4_000);
+            self.instances[0].signal("CONT")?;
+        }
+        let begin = Instant::now();
+        let gone = loop {
+            let ended = |instance: &mut Instance| instance.ended();
+            if let Some(code) = ended(&mut self.instances[second])? {
+                break (second, code);
+            }
+            if let Some(code) = ended(&mut self.instances[0])? {
+                break (0, code);
+            }
+            if begin.elapsed() > PATIENCE {
+                return Err(format!("two instances run beside each other for {PATIENCE:?}").into());
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        self.look()?;
+        self.note(gone.0, ProcessEvent::Refused { code: gone.1 })?;
+        // What is left goes on under the first number.
+        if gone.0 == 0 {
+            self.instances.swap(0, second);
+        }
+        self.instances.truncate(second);
+        Ok(())
+    }
+
+    /// Damages the checkpoint while nothing runs: it is noticed, or does no harm.
+    fn damage(&mut self, index: usize) -> Outcome {
+        let files = self.pipeline.store.files();
+        if files.is_empty() {
+            return Ok(());
+        }
+        self.kill(index)?;
+        let copy = checkpoint::Copy::take(&files)?;
+        let what = checkpoint::damage(&files, &mut self.chance)?;
+        self.start(index)?;
+        let limit = Duration::from_millis(self.chance.u64(500..4_000));
+        match self.instances[index].ends_within(limit)? {
+            Some(Some(1 | 3)) => {
+                self.note(index, ProcessEvent::Refused { code: Some(1) })?;
+                copy.put_back()
+            }
+            Some(code) => {
+                self.note(index, ProcessEvent::Ended { code })?;
+                Err(format!("it ended with {code:?} after {what}").into())
+            }
+            // It did no harm, which all other rules look after.
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use fastrand::Rng;
+
+use super::{Fault, draw, pause};
+use crate::{
+    Outcome,
+    history::{History, What},
+};
+
+/// Everything around the processes: servers, network, disk, clock, and who else uses the database.
+pub(crate) struct World<'a> {
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) history: &'a History,
+    is_in_trouble: Mutex<()>,
+    is_over: AtomicBool,
+}
+
+impl<'a> World<'a> {
+    pub(crate) fn new(faults: Vec<Fault>, history: &'a History) -> Self {
+        Self { faults, history, is_in_trouble: Mutex::new(()), is_over: AtomicBool::new(false) }
+    }
+
+    /// One fault after another, until the time is over.
+    pub(crate) fn torment(&self, seed: u64, end: Instant) -> Outcome {
+        let mut chance = Rng::with_seed(seed);
+        pause(&mut chance, 200, 2_000);
+        while Instant::now() < end && !self.is_over.load(Ordering::Relaxed) {
+            let Some(fault) = draw(&self.faults, |fault| fault.weight, &mut chance) else { break };
+            {
+                let _trouble = self.quiet();
+                self.history.add(What::FaultBegan { name: fault.name.clone() })?;
+                (fault.run)(&mut chance).map_err(|error| format!("{}: {error}", fault.name))?;
+                self.history.add(What::FaultEnded { name: fault.name.clone() })?;
+            }
+            pause(&mut chance, 100, 3_000);
+        }
+        Ok(())
+    }
+
+    /// Makes no more trouble once what is under way is over.
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// While this is held, nothing is wrong.
+    pub(crate) fn quiet(&self) -> MutexGuard<'_, ()> {
+        self.is_in_trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

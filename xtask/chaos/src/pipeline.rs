@@ -1,0 +1,105 @@
+//! What a pipeline is made of here: where changes come from, where they go, and where positions
+//! are kept.
+
+use serde_json::Value;
+
+use crate::{
+    Outcome,
+    history::{Message, Scope, What},
+    nemesis::Fault,
+};
+
+/// Where changes come from.
+pub(crate) trait Upstream: Send + Sync {
+    /// The table `[source]` of the pipeline file.
+    fn settings(&self) -> String;
+
+    fn scope(&self) -> Scope;
+
+    /// How many instances may run at once.
+    fn instances(&self) -> usize {
+        1
+    }
+
+    /// Writes until it is dropped or stopped.
+    fn write(&self, seed: u64) -> Outcome<Box<dyn Writer>>;
+
+    /// What is committed, and the rows as they are now.
+    fn truth(&self) -> Outcome<Vec<What>>;
+
+    /// The places of saved positions, if they can be compared.
+    fn places(&self, states: &[Value]) -> Outcome<Vec<(String, u64)>>;
+
+    /// What it was told to forget since the last look; `None` if it cannot be looked at.
+    fn forgotten(&self) -> Outcome<Option<Vec<(String, u64)>>> {
+        Ok(Some(Vec::new()))
+    }
+
+    /// Reads a message of the sink.
+    fn parse(&self, text: &[u8]) -> Outcome<Message>;
+
+    fn faults(&self) -> Vec<Fault>;
+}
+
+pub(crate) trait Writer: Send {
+    /// Ends it, once what is under way is committed or rolled back.
+    fn stop(self: Box<Self>) -> Outcome;
+}
+
+/// Where changes go.
+pub(crate) trait Downstream: Send + Sync {
+    /// The table `[sink]` of the pipeline file.
+    fn settings(&self) -> String;
+
+    /// How many messages each stream has; `None` if it cannot be looked at at the moment.
+    fn reached(&self) -> Outcome<Option<Vec<u64>>>;
+
+    /// The messages of each stream behind so many. Nothing is in the way of it.
+    fn messages(&self, known: &[usize]) -> Outcome<Vec<Vec<Vec<u8>>>>;
+
+    fn faults(&self) -> Vec<Fault>;
+}
+
+/// Where positions are kept.
+pub(crate) trait Store: Send + Sync {
+    /// The table `[checkpoint]` of the pipeline file.
+    fn settings(&self) -> String;
+
+    /// Whether a second process takes the pipeline over, and is not refused.
+    fn is_remote(&self) -> bool;
+
+    /// The files that it keeps, for whoever damages them.
+    fn files(&self) -> Vec<std::path::PathBuf>;
+
+    fn faults(&self) -> Vec<Fault>;
+}
+
+/// All of it.
+pub(crate) struct Pipeline {
+    pub(crate) upstream: Box<dyn Upstream>,
+    pub(crate) downstream: Box<dyn Downstream>,
+    pub(crate) store: Box<dyn Store>,
+    /// The table `[delivery]`, as it was drawn.
+    pub(crate) delivery: Vec<(String, String)>,
+}
+
+impl Pipeline {
+    /// The pipeline file.
+    pub(crate) fn text(&self) -> String {
+        let delivery: String =
+            self.delivery.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
+        format!(
+            "name = \"chaos\"\n[source]\n{}\n[sink]\n{}\n[checkpoint]\n{}\n[delivery]\n{delivery}",
+            self.upstream.settings(),
+            self.downstream.settings(),
+            self.store.settings()
+        )
+    }
+
+    pub(crate) fn faults(&self) -> Vec<Fault> {
+        let mut faults = self.upstream.faults();
+        faults.extend(self.downstream.faults());
+        faults.extend(self.store.faults());
+        faults
+    }
+}

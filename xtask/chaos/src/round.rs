@@ -1,0 +1,237 @@
+//! One round: a pipeline is drawn, tormented, left alone, and judged.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use fastrand::Rng;
+
+use crate::{
+    Outcome,
+    history::{Begun, Entry, History, Message, What},
+    instance::{Instance, Program, end_of_log},
+    nemesis::{World, process::Processes},
+    pipeline::Pipeline,
+    report,
+    scene::{Draw, Scene},
+    site::Sites,
+    validator,
+};
+
+/// How long the rest may take once nothing is in its way any more, on a busy machine.
+const DRAIN_LIMIT: Duration = Duration::from_secs(150);
+
+/// What a process may have. `bytes_max` is 16 MiB at most here; the rest is what the program, its
+/// clients and a debug build take.
+const MEMORY_MAX: u64 = 300_000_000;
+
+/// How long the first process may take until something is saved.
+const START_LIMIT: Duration = Duration::from_secs(90);
+
+pub(crate) struct Round<'a> {
+    pub(crate) program: &'a Path,
+    pub(crate) sites: &'a Sites,
+    pub(crate) scene: Scene,
+    pub(crate) seed: u64,
+    pub(crate) time: Duration,
+}
+
+/// How a round went.
+pub(crate) enum Verdict {
+    Passed(String),
+    Failed(String),
+}
+
+impl Round<'_> {
+    /// # Errors
+    /// The round could not be held: what is wrong is not the program.
+    pub(crate) fn run(&self) -> Outcome<Verdict> {
+        let folder = tempfile::Builder::new().prefix("rowtide-chaos-").tempdir()?.keep();
+        let history = folder.join("history.jsonl");
+        let entries = match self.hold(&folder, &history) {
+            Ok(entries) => entries,
+            Err(error) => {
+                let entries = crate::history::read(&history).unwrap_or_default();
+                let again = report::failures(&entries, &[], &history)?;
+                let log = end_of_log(&folder.join("instance-0.log"));
+                return Ok(Verdict::Failed(format!("{error}\n{again}the log ends with\n{log}")));
+            }
+        };
+        let name = self.scene.name();
+        match validator::judge(&entries) {
+            Ok(tally) => {
+                fs::remove_dir_all(&folder)?;
+                let line = report::line(name, self.seed, &tally, &report::faults(&entries));
+                Ok(Verdict::Passed(line))
+            }
+            Err(failures) => Ok(Verdict::Failed(report::failures(&entries, &failures, &history)?)),
+        }
+    }
+
+    fn hold(&self, folder: &Path, path: &Path) -> Outcome<Vec<Entry>> {
+        let mut chance = Rng::with_seed(self.seed);
+        let mut pipeline = self.scene.pipeline(&mut Draw {
+            folder,
+            seed: self.seed,
+            sites: self.sites,
+            chance: &mut chance,
+        })?;
+        pipeline.delivery = delivery(&mut chance);
+        let history = History::begin(path, self.begun(&pipeline))?;
+        let program = self.program(folder, &pipeline)?;
+        let world = World::new(pipeline.faults(), &history);
+        let mut processes = Processes {
+            pipeline: &pipeline,
+            world: &world,
+            instances: instances(&program, pipeline.upstream.instances()),
+            chance: chance.fork(),
+            variables: Vec::new(),
+        };
+        for index in 0..processes.instances.len() {
+            processes.start(index)?;
+        }
+        await_first_save(&mut processes)?;
+        let writer = pipeline.upstream.write(chance.u64(..))?;
+        let end = Instant::now() + self.time;
+        let seed = chance.u64(..);
+        thread::scope(|scope| {
+            let torment = scope.spawn(|| world.torment(seed, end));
+            let result = processes.torment(end);
+            world.end();
+            let around = torment.join().map_err(|_| "a panic while there was trouble")?;
+            result.and(around)
+        })?;
+        writer.stop()?;
+        conclude(&mut processes, &history)?;
+        Ok(history.entries())
+    }
+
+    fn begun(&self, pipeline: &Pipeline) -> Begun {
+        let lines = pipeline.text();
+        let settings = lines.lines().filter_map(|line| line.split_once(" = "));
+        let settings: BTreeMap<_, _> =
+            settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let is_shared = pipeline.store.is_remote() || pipeline.upstream.instances() > 1;
+        Begun {
+            seed: self.seed,
+            pipeline: self.scene.name().to_owned(),
+            settings,
+            scope: pipeline.upstream.scope(),
+            instances: if is_shared { 2 } else { 1 },
+            memory_max: MEMORY_MAX,
+            drain_max: u64::try_from(DRAIN_LIMIT.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn program(&self, folder: &Path, pipeline: &Pipeline) -> Outcome<Program> {
+        fs::write(folder.join("pipeline.toml"), pipeline.text())?;
+        let path: PathBuf = self.program.canonicalize()?;
+        let program = Program { path, folder: folder.to_owned(), environment: Vec::new() };
+        program.check(&["setup", "--yes"])?;
+        Ok(program)
+    }
+}
+
+fn instances(program: &Program, count: usize) -> Vec<Instance> {
+    (0..count).map(|number| Instance::new(program, number)).collect()
+}
+
+/// When things are flushed and saved.
+fn delivery(chance: &mut Rng) -> Vec<(String, String)> {
+    let quoted = |text: String| format!("\"{text}\"");
+    let save_every = ["0s", "0s", "100ms", "2s"][chance.usize(..4)].to_owned();
+    [
+        ("flush_after", chance.u32(1..3_000).to_string()),
+        ("flush_every", quoted(format!("{}ms", chance.u32(5..1_000)))),
+        ("save_every", quoted(save_every)),
+        ("bytes_max", quoted(format!("{}KiB", 1 << chance.u32(6..15)))),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+fn await_first_save(processes: &mut Processes<'_>) -> Outcome {
+    let begin = Instant::now();
+    while processes.instances[0].program().states()?.is_none_or(|states| states.is_empty()) {
+        processes.check()?;
+        if begin.elapsed() > START_LIMIT {
+            return Err(format!("nothing was saved within {START_LIMIT:?}").into());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// Waits until all that is committed has come, stops all processes, and holds what comes after
+/// another start against that.
+fn conclude(processes: &mut Processes<'_>, history: &History) -> Outcome {
+    history.add(What::Calm)?;
+    let truth = processes.pipeline.upstream.truth()?;
+    let mut arrived = Arrived::of(&truth);
+    let begin = Instant::now();
+    while !arrived.is_complete(processes.pipeline)? {
+        if begin.elapsed() > DRAIN_LIMIT {
+            break;
+        }
+        processes.check()?;
+        thread::sleep(Duration::from_millis(200));
+    }
+    processes.look()?;
+    if arrived.missing.is_empty() {
+        history.add(What::Drained)?;
+    }
+    processes.stop_all()?;
+    processes.start(0)?;
+    thread::sleep(Duration::from_millis(500));
+    processes.stop_all()?;
+    history.add_all(processes.pipeline.upstream.truth()?)?;
+    for (stream, messages) in messages(processes.pipeline, &[])?.into_iter().enumerate() {
+        let delivered = (0..).zip(messages);
+        history.add_all(delivered.map(|(number, message)| What::Delivered {
+            stream,
+            number,
+            message,
+        }))?;
+    }
+    Ok(())
+}
+
+/// What has not come yet of what is committed.
+struct Arrived {
+    missing: HashSet<(String, u64)>,
+    known: Vec<usize>,
+}
+
+impl Arrived {
+    fn of(truth: &[What]) -> Self {
+        let step = |what: &What| match what {
+            What::Committed { key, step } => Some((key.clone(), *step)),
+            _ => None,
+        };
+        Self { missing: truth.iter().filter_map(step).collect(), known: Vec::new() }
+    }
+
+    fn is_complete(&mut self, pipeline: &Pipeline) -> Outcome<bool> {
+        let streams = messages(pipeline, &self.known)?;
+        self.known.resize(streams.len(), 0);
+        for (known, messages) in self.known.iter_mut().zip(streams) {
+            *known += messages.len();
+            for message in messages {
+                if let Some(step) = message.key.zip(message.step) {
+                    self.missing.remove(&step);
+                }
+            }
+        }
+        Ok(self.missing.is_empty())
+    }
+}
+
+fn messages(pipeline: &Pipeline, known: &[usize]) -> Outcome<Vec<Vec<Message>>> {
+    let parse = |text: Vec<u8>| pipeline.upstream.parse(&text);
+    let streams = pipeline.downstream.messages(known)?.into_iter();
+    streams.map(|stream| stream.into_iter().map(parse).collect()).collect()
+}

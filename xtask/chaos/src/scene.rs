@@ -1,0 +1,88 @@
+//! The pipelines that there are.
+
+use std::path::Path;
+
+use fastrand::Rng;
+use rowtide_servers::Kind;
+
+use crate::{
+    Outcome,
+    downstream::{file::Files, kafka::Topic},
+    pipeline::{Downstream, Pipeline, Store, Upstream},
+    site::Sites,
+    store::{Local, remote::Remote},
+    upstream::sqlite::{Marks, Sqlite},
+};
+
+/// A source and a sink; the store is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Scene {
+    SqliteToFile,
+    SqliteToKafka,
+}
+
+/// What a pipeline is drawn from.
+pub(crate) struct Draw<'a> {
+    pub(crate) folder: &'a Path,
+    pub(crate) seed: u64,
+    pub(crate) sites: &'a Sites,
+    pub(crate) chance: &'a mut Rng,
+}
+
+impl Scene {
+    pub(crate) const ALL: [Self; 2] = [Self::SqliteToFile, Self::SqliteToKafka];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::SqliteToFile => "sqlite-file",
+            Self::SqliteToKafka => "sqlite-kafka",
+        }
+    }
+
+    /// # Errors
+    /// There is none of this name; the message names those there are.
+    pub(crate) fn named(name: &str) -> Outcome<Self> {
+        let found = Self::ALL.into_iter().find(|scene| scene.name() == name);
+        let names = Self::ALL.map(Self::name).join(", ");
+        found.ok_or_else(|| format!("there is no pipeline `{name}`; there are: {names}").into())
+    }
+
+    /// A new one, in a folder of its own.
+    pub(crate) fn pipeline(self, draw: &mut Draw<'_>) -> Outcome<Pipeline> {
+        let store = store(self, draw)?;
+        let (upstream, downstream): (Box<dyn Upstream>, Box<dyn Downstream>) = match self {
+            Self::SqliteToFile => {
+                let files = Files::new(&draw.folder.join("disk"), draw.chance);
+                (Box::new(sqlite(Marks::InOrder, draw)?), Box::new(files))
+            }
+            Self::SqliteToKafka => {
+                let topic = topic("topic = \"NAME\"\n", draw)?;
+                let marks = if topic.partitions == 1 { Marks::InOrder } else { Marks::Anywhere };
+                (Box::new(sqlite(marks, draw)?), Box::new(topic))
+            }
+        };
+        Ok(Pipeline { upstream, downstream, store, delivery: Vec::new() })
+    }
+}
+
+fn store(scene: Scene, draw: &mut Draw<'_>) -> Outcome<Box<dyn Store>> {
+    let remote = [Kind::Postgres, Kind::MariaDb][draw.chance.usize(..2)];
+    match scene {
+        Scene::SqliteToKafka if draw.chance.bool() => {
+            let site = draw.sites.site(remote, &[])?;
+            Ok(Box::new(Remote::new(site, draw.seed)?))
+        }
+        _ => Ok(Box::new(Local::new(&draw.folder.join("disk"), draw.chance)?)),
+    }
+}
+
+fn sqlite(marks: Marks, draw: &mut Draw<'_>) -> Outcome<Sqlite> {
+    Sqlite::create(draw.folder.join("shop.db"), marks, draw.chance)
+}
+
+/// A topic of its own, and what the sink is told of it.
+fn topic(settings: &str, draw: &mut Draw<'_>) -> Outcome<Topic> {
+    let name = format!("chaos-{}", draw.seed);
+    let site = draw.sites.site(Kind::Kafka, &[])?;
+    Topic::create(site, &settings.replace("NAME", &name), name, draw.chance)
+}
