@@ -1,13 +1,15 @@
 //! A connection of the service to its database: plain statements, by a driver of its own.
 
-use std::error::Error;
+use std::{collections::HashMap, error::Error};
 
 use sqlx::{Connection, MySqlConnection, PgConnection, Row, mysql::MySqlRow, postgres::PgRow};
 
-use crate::verdict::Truth;
-use crate::writer::AGGREGATES;
+use super::writer::AGGREGATES;
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+
+/// The nonces of all committed messages, by aggregate and version.
+pub(crate) type Truth = HashMap<(i64, i64), String>;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Database {

@@ -6,6 +6,8 @@ use std::{
     fmt,
 };
 
+use crate::session::Truth;
+
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// A message as the consumer found it.
@@ -18,9 +20,6 @@ pub(crate) struct Message {
     /// took its place.
     pub(crate) nonce: String,
 }
-
-/// The nonces of all committed messages, by aggregate and version.
-pub(crate) type Truth = HashMap<(i64, i64), String>;
 
 /// What was found, where nothing is wrong.
 #[derive(Debug, Default)]

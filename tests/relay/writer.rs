@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{task::JoinHandle, time::sleep};
 
-use crate::session::{Address, Failure, Session};
+use super::session::{Address, Failure, Session};
 
 /// Few, so that transactions meet.
 pub(crate) const AGGREGATES: i64 = 24;

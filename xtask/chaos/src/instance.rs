@@ -19,6 +19,9 @@ const RECOVERIES: [&str; 2] = ["resumes from its checkpoint", "is read again aft
 /// What it says when a stop could not save all.
 const DISTURBED: &str = "delivered again by the next start";
 
+/// What it says once both ends are open.
+const RUNNING: &str = "pipeline is running";
+
 const STEP: Duration = Duration::from_millis(10);
 
 /// The program, and the pipeline file that it is given.
@@ -68,8 +71,18 @@ pub(crate) struct Instance {
     child: Option<Child>,
     pub(crate) is_frozen: bool,
     memory: u64,
+    /// Where the log of this process begins.
+    begin: u64,
     /// How much of the log was looked at.
     looked: u64,
+}
+
+/// What became of a process that was started.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Opening {
+    Running,
+    Ended(Option<i32>),
+    Neither,
 }
 
 /// How a process that was asked to stop did so.
@@ -81,7 +94,7 @@ pub(crate) struct Ending {
 impl Instance {
     pub(crate) fn new(program: &Program, number: usize) -> Self {
         let program = program.clone();
-        Self { program, number, child: None, is_frozen: false, memory: 0, looked: 0 }
+        Self { program, number, child: None, is_frozen: false, memory: 0, begin: 0, looked: 0 }
     }
 
     /// Another one of the same program.
@@ -108,6 +121,7 @@ impl Instance {
     pub(crate) fn start(&mut self, variables: &[(&str, &str)]) -> Outcome {
         let mut command = self.program.command(&["run"], &self.log_name())?;
         command.stdout(Stdio::null()).envs(variables.iter().copied());
+        self.begin = self.log_length();
         self.child = Some(command.spawn()?);
         self.memory = 0;
         Ok(())
@@ -145,6 +159,21 @@ impl Instance {
             }
             thread::sleep(STEP);
         }
+    }
+
+    /// Whether it runs, or ends before.
+    pub(crate) fn opens_within(&mut self, limit: Duration) -> Outcome<Opening> {
+        let begin = Instant::now();
+        while begin.elapsed() < limit {
+            if let Some(code) = self.ended()? {
+                return Ok(Opening::Ended(code));
+            }
+            if self.log_since(self.begin)?.contains(RUNNING) {
+                return Ok(Opening::Running);
+            }
+            thread::sleep(STEP);
+        }
+        Ok(Opening::Neither)
     }
 
     pub(crate) fn kill(&mut self) -> Outcome {
@@ -214,5 +243,5 @@ impl Drop for Instance {
 pub(crate) fn end_of_log(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(12)..].join("\n")
+    lines[lines.len().saturating_sub(20)..].join("\n")
 }

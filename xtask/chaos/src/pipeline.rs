@@ -14,6 +14,11 @@ pub(crate) trait Upstream: Send + Sync {
     /// The table `[source]` of the pipeline file.
     fn settings(&self) -> String;
 
+    /// What messages are written as.
+    fn format(&self) -> &'static str {
+        "json"
+    }
+
     fn scope(&self) -> Scope;
 
     /// How many instances may run at once.
@@ -89,9 +94,10 @@ impl Pipeline {
         let delivery: String =
             self.delivery.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
         format!(
-            "name = \"chaos\"\n[source]\n{}\n[sink]\n{}\n[checkpoint]\n{}\n[delivery]\n{delivery}",
+            "name = \"chaos\"\n[source]\n{}\n[sink]\n{}\nformat = \"{}\"\n[checkpoint]\n{}\n[delivery]\n{delivery}",
             self.upstream.settings(),
             self.downstream.settings(),
+            self.upstream.format(),
             self.store.settings()
         )
     }

@@ -7,11 +7,14 @@ use rowtide_servers::Kind;
 
 use crate::{
     Outcome,
-    downstream::{file::Files, kafka::Topic},
+    downstream::{file::Files, kafka::Topic, rabbitmq::Queue},
     pipeline::{Downstream, Pipeline, Store, Upstream},
     site::Sites,
     store::{Local, remote::Remote},
-    upstream::sqlite::{Marks, Sqlite},
+    upstream::{
+        outbox::Outbox,
+        sqlite::{Marks, Sqlite},
+    },
 };
 
 /// A source and a sink; the store is drawn.
@@ -19,6 +22,10 @@ use crate::{
 pub(crate) enum Scene {
     SqliteToFile,
     SqliteToKafka,
+    OutboxPostgresToKafka,
+    OutboxPostgresToRabbitMq,
+    OutboxMariaDbToKafka,
+    OutboxMariaDbToRabbitMq,
 }
 
 /// What a pipeline is drawn from.
@@ -30,12 +37,23 @@ pub(crate) struct Draw<'a> {
 }
 
 impl Scene {
-    pub(crate) const ALL: [Self; 2] = [Self::SqliteToFile, Self::SqliteToKafka];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::SqliteToFile,
+        Self::OutboxPostgresToKafka,
+        Self::SqliteToKafka,
+        Self::OutboxMariaDbToRabbitMq,
+        Self::OutboxPostgresToRabbitMq,
+        Self::OutboxMariaDbToKafka,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::SqliteToFile => "sqlite-file",
             Self::SqliteToKafka => "sqlite-kafka",
+            Self::OutboxPostgresToKafka => "outbox-postgres-kafka",
+            Self::OutboxPostgresToRabbitMq => "outbox-postgres-rabbitmq",
+            Self::OutboxMariaDbToKafka => "outbox-mariadb-kafka",
+            Self::OutboxMariaDbToRabbitMq => "outbox-mariadb-rabbitmq",
         }
     }
 
@@ -56,9 +74,21 @@ impl Scene {
                 (Box::new(sqlite(Marks::InOrder, draw)?), Box::new(files))
             }
             Self::SqliteToKafka => {
-                let topic = topic("topic = \"NAME\"\n", draw)?;
+                let topic = topic(draw)?;
                 let marks = if topic.partitions == 1 { Marks::InOrder } else { Marks::Anywhere };
                 (Box::new(sqlite(marks, draw)?), Box::new(topic))
+            }
+            Self::OutboxPostgresToKafka => {
+                (Box::new(Outbox::create(Kind::Postgres, draw)?), Box::new(topic(draw)?))
+            }
+            Self::OutboxPostgresToRabbitMq => {
+                (Box::new(Outbox::create(Kind::Postgres, draw)?), Box::new(queue(draw)?))
+            }
+            Self::OutboxMariaDbToKafka => {
+                (Box::new(Outbox::create(Kind::MariaDb, draw)?), Box::new(topic(draw)?))
+            }
+            Self::OutboxMariaDbToRabbitMq => {
+                (Box::new(Outbox::create(Kind::MariaDb, draw)?), Box::new(queue(draw)?))
             }
         };
         Ok(Pipeline { upstream, downstream, store, delivery: Vec::new() })
@@ -66,23 +96,36 @@ impl Scene {
 }
 
 fn store(scene: Scene, draw: &mut Draw<'_>) -> Outcome<Box<dyn Store>> {
-    let remote = [Kind::Postgres, Kind::MariaDb][draw.chance.usize(..2)];
+    let kind = match scene {
+        Scene::OutboxPostgresToKafka | Scene::OutboxPostgresToRabbitMq => Kind::Postgres,
+        Scene::OutboxMariaDbToKafka | Scene::OutboxMariaDbToRabbitMq => Kind::MariaDb,
+        _ => [Kind::Postgres, Kind::MariaDb][draw.chance.usize(..2)],
+    };
     match scene {
-        Scene::SqliteToKafka if draw.chance.bool() => {
-            let site = draw.sites.site(remote, &[])?;
+        Scene::SqliteToFile => local(draw),
+        _ if draw.chance.bool() => {
+            let site = draw.sites.site(kind, &[])?;
             Ok(Box::new(Remote::new(site, draw.seed)?))
         }
-        _ => Ok(Box::new(Local::new(&draw.folder.join("disk"), draw.chance)?)),
+        _ => local(draw),
     }
+}
+
+fn local(draw: &mut Draw<'_>) -> Outcome<Box<dyn Store>> {
+    Ok(Box::new(Local::new(&draw.folder.join("disk"), draw.chance)?))
 }
 
 fn sqlite(marks: Marks, draw: &mut Draw<'_>) -> Outcome<Sqlite> {
     Sqlite::create(draw.folder.join("shop.db"), marks, draw.chance)
 }
 
-/// A topic of its own, and what the sink is told of it.
-fn topic(settings: &str, draw: &mut Draw<'_>) -> Outcome<Topic> {
+fn topic(draw: &mut Draw<'_>) -> Outcome<Topic> {
     let name = format!("chaos-{}", draw.seed);
     let site = draw.sites.site(Kind::Kafka, &[])?;
-    Topic::create(site, &settings.replace("NAME", &name), name, draw.chance)
+    Topic::create(site, name, draw.chance)
+}
+
+fn queue(draw: &mut Draw<'_>) -> Outcome<Queue> {
+    let site = draw.sites.site(Kind::RabbitMq, &[])?;
+    Queue::new(site, format!("chaos-{}", draw.seed), draw.chance)
 }

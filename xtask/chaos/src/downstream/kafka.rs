@@ -37,12 +37,7 @@ pub(crate) struct Topic {
 impl Topic {
     /// # Errors
     /// The topic cannot be made.
-    pub(crate) fn create(
-        site: Arc<Site>,
-        topic: &str,
-        name: String,
-        chance: &mut Rng,
-    ) -> Outcome<Self> {
+    pub(crate) fn create(site: Arc<Site>, name: String, chance: &mut Rng) -> Outcome<Self> {
         let partitions = chance.i32(1..=3);
         let mut settings = ClientConfig::new();
         settings.set("bootstrap.servers", site.url()?).set("group.id", "chaos");
@@ -55,7 +50,7 @@ impl Topic {
         }
         let compression = ["none", "lz4", "zstd", "gzip"][chance.usize(..4)];
         let more = format!(
-            "{topic}compression = \"{compression}\"\nbuffer_bytes_max = {}",
+            "topic = \"{name}\"\ncompression = \"{compression}\"\nbuffer_bytes_max = {}",
             chance.u32(64_000..8_000_000)
         );
         let consumer = Mutex::new(settings.create()?);

@@ -12,12 +12,15 @@ use super::{World, checkpoint, draw, pause};
 use crate::{
     Outcome,
     history::{Fate, ProcessEvent, What},
-    instance::{Ending, Instance},
+    instance::{Ending, Instance, Opening, end_of_log},
     pipeline::Pipeline,
 };
 
 /// How long anything may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
+
+/// What a process says that finds the lock of a store taken.
+const HELD: &str = "is held by process";
 
 /// Longer than `stop_timeout`.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
@@ -97,12 +100,27 @@ impl Processes<'_> {
 
     pub(crate) fn check(&mut self) -> Outcome {
         for index in 0..self.instances.len() {
-            if let Some(code) = self.instances[index].ended()? {
+            let Some(code) = self.instances[index].ended()? else { continue };
+            if !self.is_shut_out(index, code) {
                 self.note(index, ProcessEvent::Ended { code })?;
                 return Err(format!("instance {index} ended by itself with {code:?}").into());
             }
+            self.note(index, ProcessEvent::Refused { code })?;
+            self.start(index)?;
         }
         Ok(())
+    }
+
+    /// Of two that run, one may be the first to get the source's lock while the other still has
+    /// the store's, or the claim.
+    fn is_shut_out(&self, index: usize, code: Option<i32>) -> bool {
+        let is_held = || end_of_log(&self.instances[index].log()).contains(HELD);
+        self.pipeline.upstream.instances() > 1
+            && match code {
+                Some(4) => self.pipeline.store.is_remote(),
+                Some(1) => !self.pipeline.store.is_remote() && is_held(),
+                _ => false,
+            }
     }
 
     /// Writes down what is saved, and how far the sink is. In this order, so that what is saved
@@ -255,22 +273,29 @@ impl Processes<'_> {
         if files.is_empty() {
             return Ok(());
         }
-        self.kill(index)?;
+        let all: Vec<_> = (0..self.instances.len()).collect();
+        all.iter().try_for_each(|index| self.kill(*index))?;
         let copy = checkpoint::Copy::take(&files)?;
         let what = checkpoint::damage(&files, &mut self.chance)?;
         self.start(index)?;
-        let limit = Duration::from_millis(self.chance.u64(500..4_000));
-        match self.instances[index].ends_within(limit)? {
-            Some(Some(1 | 3)) => {
+        match self.instances[index].opens_within(PATIENCE)? {
+            Opening::Ended(Some(1 | 3)) => {
                 self.note(index, ProcessEvent::Refused { code: Some(1) })?;
-                copy.put_back()
+                copy.put_back()?;
             }
-            Some(code) => {
+            Opening::Ended(code) => {
                 self.note(index, ProcessEvent::Ended { code })?;
-                Err(format!("it ended with {code:?} after {what}").into())
+                return Err(format!("it ended with {code:?} after {what}").into());
             }
             // It did no harm, which all other rules look after.
-            None => Ok(()),
+            Opening::Running => {}
+            Opening::Neither => return Err(format!("it did not start after {what}").into()),
         }
+        for index in all {
+            if !self.instances[index].is_running() {
+                self.start(index)?;
+            }
+        }
+        Ok(())
     }
 }

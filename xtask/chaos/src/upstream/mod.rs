@@ -2,6 +2,7 @@
 
 #[path = "../../../../tests/survives_kill/image.rs"]
 mod image;
+pub(crate) mod outbox;
 pub(crate) mod sqlite;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
