@@ -106,6 +106,26 @@ impl Keys {
         self.ids.retain(|id| !other.ids.contains(id));
     }
 
+    /// The runs in batches of at most so many numbers: of each, the first ones and the last ones.
+    pub(crate) fn runs(&self, batch: usize) -> impl Iterator<Item = (Vec<i64>, Vec<i64>)> {
+        let batch = i64::try_from(batch).unwrap_or(i64::MAX).max(1);
+        let mut runs = self.runs.iter().copied();
+        let mut rest = None;
+        std::iter::from_fn(move || {
+            let (mut firsts, mut lasts, mut room) = (Vec::new(), Vec::new(), batch);
+            while room > 0
+                && let Some((first, last)) = rest.take().or_else(|| runs.next())
+            {
+                let end = last.min(first.saturating_add(room - 1));
+                firsts.push(first);
+                lasts.push(end);
+                room -= end - first + 1;
+                rest = (end < last).then(|| (end + 1, last));
+            }
+            (!firsts.is_empty()).then_some((firsts, lasts))
+        })
+    }
+
     /// The numbers, ascending, each one by itself.
     pub(crate) fn seqs(&self) -> impl Iterator<Item = i64> {
         self.runs.iter().flat_map(|&(first, last)| first..=last)
@@ -185,5 +205,23 @@ mod tests {
         let text = serde_json::to_string(&keys([1, 2, 3, 9])).unwrap();
         assert_eq!(text, r#"{"runs":[[1,3],[9,9]]}"#);
         assert_eq!(serde_json::from_str::<Keys>(&text).unwrap(), keys([1, 2, 3, 9]));
+    }
+
+    #[test]
+    fn runs_are_cut_into_batches_and_nothing_else_is_in_them() {
+        for seqs in subsets() {
+            for batch in 1..=8 {
+                let mut found = Vec::new();
+                for (firsts, lasts) in keys(seqs.iter().copied()).runs(batch) {
+                    let before = found.len();
+                    let runs = firsts.into_iter().zip(lasts);
+                    found.extend(runs.flat_map(|(first, last)| first..=last));
+                    assert!((1..=batch).contains(&(found.len() - before)));
+                }
+                assert_eq!(found, seqs);
+            }
+        }
+        let all = Keys { runs: vec![(i64::MIN, i64::MAX)], ids: BTreeSet::new() };
+        assert_eq!(all.runs(2).next(), Some((vec![i64::MIN], vec![i64::MIN + 1])));
     }
 }

@@ -138,12 +138,11 @@ impl Database for Postgres {
     async fn settle(&self, keys: &Keys) -> Result<()> {
         let statement = self.statements.settle(self.config.done);
         let batch = usize::try_from(self.config.delete_rows.get()).unwrap_or(usize::MAX);
-        let seqs: Vec<i64> = keys.seqs().collect();
         let ids: Vec<&str> = keys.ids().collect();
         let mut held = self.connection.lock().await;
-        for batch in seqs.chunks(batch) {
+        for (first, last) in keys.runs(batch) {
             self.lock.check()?;
-            let query = sqlx::query(AssertSqlSafe(statement.clone())).bind(batch);
+            let query = sqlx::query(AssertSqlSafe(statement.clone())).bind(first).bind(last);
             self.execute(&mut held, query).await?;
         }
         for batch in ids.chunks(batch) {
@@ -203,9 +202,10 @@ impl Postgres {
 }
 
 /// In one that is begun, since a pooler may otherwise give each half of a statement with parameters
-/// to another session.
+/// to another session. The plan must not depend on what the statistics say of a table that is now
+/// full and now empty.
 async fn in_transaction(connection: &mut PgConnection, query: Query<'_>) -> sqlx::Result<u64> {
-    let mut transaction = connection.begin().await?;
+    let mut transaction = connection.begin_with("BEGIN; SET LOCAL enable_seqscan = off").await?;
     let outcome = query.execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(outcome.rows_affected())

@@ -1,6 +1,7 @@
-use std::{fmt::Write as _, sync::Arc};
+use std::sync::Arc;
 
 use rowtide_core::{Change, ChangeId, Column, Error, Operation, Result, Row, Table, Value};
+use uuid::Uuid;
 
 use crate::{config::OutboxConfig, keys::Key, layout::FoundRow};
 
@@ -64,7 +65,10 @@ impl Router {
     pub(crate) fn message(&self, row: FoundRow) -> Change {
         let id = match (&row.values[self.id], &row.key) {
             (Value::Text(text), _) => ChangeId::new(&**text),
-            (Value::Uuid(bytes), _) => ChangeId::new(hyphenated(bytes)),
+            (Value::Uuid(bytes), _) => {
+                let mut text = Uuid::encode_buffer();
+                ChangeId::new(&*Uuid::from_bytes_ref(bytes).hyphenated().encode_lower(&mut text))
+            }
             (_, Key::Id(id)) => ChangeId::new(&**id),
             (_, Key::Seq(seq)) => ChangeId::new("seq").major(seq.unsigned_abs()),
         };
@@ -121,15 +125,4 @@ fn is_bookkeeping(config: &OutboxConfig, column: &Column) -> bool {
     [&config.order_column, &config.transaction_column, &config.done_column]
         .into_iter()
         .any(|name| **name == *column.name)
-}
-
-fn hyphenated(bytes: &[u8; 16]) -> String {
-    let mut text = String::with_capacity(36);
-    for (index, byte) in bytes.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }

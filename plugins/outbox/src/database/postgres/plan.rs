@@ -145,8 +145,9 @@ impl Plan {
         let is_guarded = config.guard == Guard::Delete && config.order == Order::Transactions;
         if is_guarded && config.done != Done::Keep && lacks(GUARD_TRIGGER) {
             self.triggers.push(names.function("guard", GUARD_BODY));
+            // Before it, each row would be locked as well, in the log too.
             self.triggers.push(format!(
-                "CREATE TRIGGER {GUARD_TRIGGER} BEFORE DELETE ON {} FOR EACH ROW \
+                "CREATE TRIGGER {GUARD_TRIGGER} AFTER DELETE ON {} FOR EACH ROW \
                  WHEN (OLD.{} = pg_current_xact_id_if_assigned()) EXECUTE FUNCTION {}()",
                 names.quoted(),
                 quote(&config.transaction_column),

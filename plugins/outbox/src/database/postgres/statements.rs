@@ -153,18 +153,31 @@ impl Statements {
         }
     }
 
-    /// Deletes or marks the rows of an array of keys, which is its parameter.
+    /// Deletes or marks the rows of the keys that are its parameters: an array of ids, or one of the
+    /// first numbers of runs and one of their last ones.
+    ///
+    /// Each number of a run is a key by itself, so that no row is met that was not yielded; and a
+    /// run is found in the index once, not once a key.
     pub(super) fn settle(&self, done: Done) -> String {
-        let Self { table, key, key_type, .. } = self;
-        let keys = match self.order {
-            Order::Transactions => format!("{key} = ANY($1::int8[])"),
-            Order::None => format!("{key} = ANY($1::text[]::{key_type}[])"),
+        let Self { table, key, key_type, done: at, .. } = self;
+        let (runs, keys) = match self.order {
+            Order::Transactions => (
+                Some(
+                    "unnest($1::int8[], $2::int8[]) AS rowtide_runs (rowtide_first, rowtide_last)",
+                ),
+                format!("{key} BETWEEN rowtide_first AND rowtide_last"),
+            ),
+            Order::None => (None, format!("{key} = ANY($1::text[]::{key_type}[])")),
         };
+        let runs = |word| runs.map(|runs| format!(" {word} {runs}")).unwrap_or_default();
         match done {
             Done::Mark => {
-                format!("UPDATE {table} SET {0} = now() WHERE {keys} AND {0} IS NULL", self.done)
+                format!(
+                    "UPDATE {table} SET {at} = now(){} WHERE {keys} AND {at} IS NULL",
+                    runs("FROM")
+                )
             }
-            _ => format!("DELETE FROM {table} WHERE {keys}"),
+            _ => format!("DELETE FROM {table}{} WHERE {keys}", runs("USING")),
         }
     }
 
