@@ -3,7 +3,7 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
-use sha2::{Digest, Sha256};
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::table::message::Raw;
 
@@ -16,12 +16,14 @@ const ROWS_MAX: usize = 128 << 10;
 /// is not remembered any more is passed on as if it were new.
 pub(super) struct Window {
     rows_max: usize,
+    /// Drawn for each window, so that nobody can write two rows that are taken for one.
+    secret: [u8; 16],
     now: Digests,
     before: Digests,
 }
 
-/// Half of each digest, which is enough that no two of so many are the same by chance or by intent.
-type Digests = HashSet<[u8; 16], BuildHasherDefault<Uniform>>;
+/// 128 bits of each row, which is enough that no two of so many are the same by chance.
+type Digests = HashSet<u128, BuildHasherDefault<Uniform>>;
 
 /// Takes a part of a digest for its hash, which it is.
 #[derive(Default)]
@@ -41,22 +43,19 @@ impl Hasher for Uniform {
 
 impl Default for Window {
     fn default() -> Self {
-        Self { rows_max: ROWS_MAX, now: Digests::default(), before: Digests::default() }
+        Self {
+            rows_max: ROWS_MAX,
+            secret: uuid::Uuid::new_v4().into_bytes(),
+            now: Digests::default(),
+            before: Digests::default(),
+        }
     }
 }
 
 impl Window {
     /// Whether this row came before; it is remembered now.
     pub(super) fn has_seen(&mut self, row: &Raw<'_>) -> bool {
-        let mut digest = Sha256::new();
-        let topic = row.topic.unwrap_or_default();
-        // With their lengths, no two different rows are the same bytes.
-        for part in [topic.as_bytes(), row.key, row.value] {
-            digest.update(part.len().to_be_bytes());
-            digest.update(part);
-        }
-        let digest = digest.finalize();
-        let Some(&digest) = digest.first_chunk() else { return false };
+        let digest = self.digest(row);
         if self.now.contains(&digest) || self.before.contains(&digest) {
             return true;
         }
@@ -65,6 +64,17 @@ impl Window {
         }
         self.now.insert(digest);
         false
+    }
+
+    fn digest(&self, row: &Raw<'_>) -> u128 {
+        let mut hasher = SipHasher13::new_with_key(&self.secret);
+        let topic = row.topic.unwrap_or_default();
+        // With their lengths, no two different rows are the same bytes.
+        for part in [topic.as_bytes(), row.key, row.value] {
+            hasher.write_usize(part.len());
+            hasher.write(part);
+        }
+        hasher.finish128().as_u128()
     }
 
     /// Forgets what came before the last call of this.
