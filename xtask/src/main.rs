@@ -2,6 +2,7 @@
 
 mod deny;
 mod docs;
+mod fuzz;
 mod new_plugin;
 mod process;
 mod registrations;
@@ -50,6 +51,12 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Feeds the decoders with bytes that nobody meant.
+    Fuzz {
+        /// What is passed on: `--target NAME`, `--seconds N`, `--seed N`, `--keep`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Starts and stops the servers that tests talk to.
     Services {
         #[command(subcommand)]
@@ -78,6 +85,7 @@ fn run(chore: Chore) -> Result {
         Chore::Docs { check: false } => docs::write(&workspace),
         Chore::Bench { arguments } => bench(&workspace, &arguments),
         Chore::Chaos { arguments } => chaos(&workspace, &arguments),
+        Chore::Fuzz { arguments } => fuzz::run(&workspace, &arguments),
         Chore::Services { action } => services::run(&workspace, action),
         Chore::NewPlugin { name } => new_plugin::run(&workspace, &name),
     }

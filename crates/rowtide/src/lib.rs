@@ -17,6 +17,9 @@
 
 mod arguments;
 mod commands;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod logging;
 mod output;
 mod pipeline_file;

@@ -36,16 +36,16 @@ pub fn envelope(bytes: &[u8]) -> String {
         Ok(Message::Change(message)) => rows(&message),
         Err(error) => error.to_string(),
     };
-    format!("{}, {}", told(None), told(Some("shop.public.\"o\"\"r\"@primary")))
+    format!("{}\n{}", told(None), told(Some("shop.public.\"o\"\"r\"@primary")))
 }
 
 /// Reads a position.
 pub fn position(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let position = FeedPosition::decode(&Position::from_text(&*text), "c");
+    let position = FeedPosition::decode(&Position::from_text(&text), "c");
     match position.and_then(|position| position.attested()) {
         Ok(position) => format!("a position {}", position.attested().is_some()),
-        Err(error) => error.to_string(),
+        Err(error) => why(&error),
     }
 }
 
@@ -56,7 +56,7 @@ fn rows(message: &RowMessage<'_>) -> String {
         rows.join(" ")
     };
     // Each column is read as every type.
-    (0..TYPES.len()).map(told).collect::<Vec<_>>().join(", ")
+    (0..TYPES.len()).map(told).collect::<Vec<_>>().join("\n")
 }
 
 fn row(message: &RowMessage<'_>, fields: Option<&Fields<'_>>, first: usize) -> String {
@@ -76,7 +76,7 @@ fn row(message: &RowMessage<'_>, fields: Option<&Fields<'_>>, first: usize) -> S
         names.as_deref().unwrap_or(&["id"]).iter().enumerate().map(described).collect();
     let layout = layout::guessed(message.topic, &columns, names.as_deref());
     match layout.row(fields, message.key) {
-        Ok(row) => row.iter().map(kind).collect(),
+        Ok(row) => row.values().iter().map(kind).collect(),
         Err(error) => error.to_string(),
     }
 }
@@ -85,4 +85,9 @@ fn row(message: &RowMessage<'_>, fields: Option<&Fields<'_>>, first: usize) -> S
 fn kind(value: &rowtide_core::Value) -> String {
     let text = format!("{value:?}");
     text.split(['(', ' ']).next().unwrap_or_default().to_owned()
+}
+
+/// Why a position cannot be read; the message itself shows all of it.
+fn why(error: &rowtide_core::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -2,6 +2,9 @@
 
 mod config;
 mod connection;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hlc;
 mod source;
 mod table;

@@ -94,14 +94,19 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 fn encode(contents: &Contents) -> Result<Vec<u8>> {
     let body = serde_json::to_vec(contents)
         .map_err(|error| Error::fatal("failed to encode a checkpoint").because(error))?;
-    let mut bytes = HEADER.as_bytes().to_vec();
-    bytes.extend_from_slice(hex_digest(&body).as_bytes());
-    bytes.push(b'\n');
-    bytes.extend_from_slice(&body);
-    Ok(bytes)
+    Ok(sealed(&body))
 }
 
-fn decode(bytes: &[u8]) -> Result<Contents, &'static str> {
+/// Puts the first line before a body.
+pub(crate) fn sealed(body: &[u8]) -> Vec<u8> {
+    let mut bytes = HEADER.as_bytes().to_vec();
+    bytes.extend_from_slice(hex_digest(body).as_bytes());
+    bytes.push(b'\n');
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+pub(crate) fn decode(bytes: &[u8]) -> Result<Contents, &'static str> {
     let rest = bytes.strip_prefix(HEADER.as_bytes()).ok_or("it does not begin as one")?;
     let line = rest.iter().position(|&byte| byte == b'\n').ok_or("its first line is torn")?;
     let (digest, body) = (&rest[..line], &rest[line + 1..]);

@@ -5,6 +5,9 @@ mod checkpoint_file;
 mod compression;
 mod config;
 mod disk;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod journal;
 mod names;
 mod place;

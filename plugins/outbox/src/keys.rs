@@ -53,11 +53,11 @@ impl Keys {
                 let last = &mut self.runs[index].1;
                 *last = seq.max(*last);
                 let end = *last;
-                if self.runs.get(index + 1).is_some_and(|(next, _)| *next - 1 == end) {
+                if self.runs.get(index + 1).is_some_and(|(next, _)| follows(*next, end)) {
                     self.runs[index].1 = self.runs.remove(index + 1).1;
                 }
             }
-            Some((first, _)) if *first - 1 == seq => *first = seq,
+            Some((first, _)) if follows(*first, seq) => *first = seq,
             _ => self.runs.insert(index, (seq, seq)),
         }
     }
@@ -137,6 +137,11 @@ impl Keys {
     }
 }
 
+/// A position can name any number, also the least there is.
+fn follows(next: i64, last: i64) -> bool {
+    next.checked_sub(1) == Some(last)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +164,17 @@ mod tests {
         }
         assert_eq!(keys([1, 2, 4, 2]).runs, [(1, 2), (4, 4)]);
         assert_eq!(keys([i64::MAX, i64::MIN]).runs.len(), 2);
+    }
+
+    #[test]
+    fn runs_that_nobody_would_write_do_no_harm() {
+        for runs in ["[[-9223372036854775808,3],[-9223372036854775808,9]]", "[[5,1],[3,2]]"] {
+            let mut keys: Keys = serde_json::from_str(&format!("{{\"runs\":{runs}}}")).unwrap();
+            for seq in [i64::MIN, 3, 4, i64::MAX] {
+                keys.insert(&Key::Seq(seq));
+            }
+            keys.remove_all(&keys.intersection(&keys.clone()));
+        }
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 mod config;
 mod database;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod keys;
 mod layout;
 mod source;

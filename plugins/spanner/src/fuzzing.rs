@@ -15,21 +15,21 @@ pub fn records(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let cell = serde_json::from_str(&text).map_or(Cell::Null, cell);
     let postgres = decoded(Type::Json, Cell::Text(text.into_owned()));
-    format!("{postgres}, {}", decoded(google_sql(), cell))
+    format!("{postgres}\n{}", decoded(google_sql(), cell))
 }
 
 /// Reads a position of a partition, and one of a snapshot.
 pub fn position(bytes: &[u8]) -> String {
-    let position = Position::from_text(&*String::from_utf8_lossy(bytes));
+    let position = Position::from_text(&String::from_utf8_lossy(bytes));
     let place = match position.decode::<Place>().and_then(|place| place.position()) {
         Ok(position) => format!("a place {}", position.attested().is_some()),
-        Err(error) => error.to_string(),
+        Err(error) => why(&error),
     };
     let snapshot = match position.decode::<SnapshotPlace>() {
         Ok(place) => format!("a snapshot's place {}", place.position().is_ok()),
-        Err(error) => error.to_string(),
+        Err(error) => why(&error),
     };
-    format!("{place}, {snapshot}")
+    format!("{place}\n{snapshot}")
 }
 
 fn decoded(of: Type, cell: Cell) -> String {
@@ -37,7 +37,7 @@ fn decoded(of: Type, cell: Cell) -> String {
     let read = Decoder::new(&[("ChangeRecord".to_owned(), of)])
         .and_then(|decoder| decoder.decode(vec![cell], &mut records));
     match read {
-        Ok(()) => records.iter().take(3).map(told).collect::<Vec<_>>().join(" "),
+        Ok(()) => records.iter().take(3).map(told).collect::<Vec<_>>().join("\n"),
         Err(error) => error.to_string(),
     }
 }
@@ -54,7 +54,7 @@ fn told(record: &Record) -> String {
         Err(error) => return error.to_string(),
     };
     let row = |row: &crate::record::Mod| match layout.row([&row.keys, &row.new_values]) {
-        Ok(row) => row.iter().map(kind).collect(),
+        Ok(row) => row.values().iter().map(kind).collect(),
         Err(error) => error.to_string(),
     };
     data.mods.iter().map(row).collect()
@@ -107,4 +107,9 @@ fn google_sql() -> Type {
         ("heartbeat_record".to_owned(), list(text(&["timestamp"]))),
         ("child_partitions_record".to_owned(), list(children)),
     ])
+}
+
+/// Why a position cannot be read; the message itself shows all of it.
+fn why(error: &rowtide_core::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

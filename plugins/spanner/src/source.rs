@@ -26,6 +26,8 @@ use lost::Restart;
 pub(crate) use place::Place;
 use query::Room;
 use reader::Reader;
+#[cfg(feature = "fuzzing")]
+pub(crate) use snapshot::SnapshotPlace;
 use snapshot::SnapshotReader;
 
 /// The partition that all others descend from; a query without a token tells of them.

@@ -7,12 +7,11 @@ use rusqlite::{Connection, params_from_iter, types::Value};
 
 use crate::{
     capture::{
-        Capture,
+        Capture, Replace,
         layout::Layouts,
         log::{self, Span},
         names::Names,
     },
-    config::Replace,
     connection::failure,
     source::position::LogPosition,
 };
@@ -37,12 +36,12 @@ pub fn log(bytes: &[u8]) -> String {
 /// Reads a position.
 pub fn position(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    match LogPosition::decode(&Position::from_text(&*text)) {
+    match LogPosition::decode(&Position::from_text(&text)) {
         Ok(position) => {
             let next = position.next_table().map(|table| position.selection.matches(table));
             format!("a position {next:?} {}", position.encode().is_ok())
         }
-        Err(error) => error.to_string(),
+        Err(error) => why(&error),
     }
 }
 
@@ -51,7 +50,7 @@ fn installed() -> Result<Connection> {
     let mut connection = Connection::open_in_memory().map_err(doing)?;
     let table = "CREATE TABLE t (a INTEGER PRIMARY KEY, b, c, d)";
     connection.execute_batch(table).map_err(doing)?;
-    let mut capture = Capture::new(Names::new("_r"), Tables::default(), Replace::default());
+    let mut capture = Capture::new(Names::new("_r"), Tables::all(), Replace::default());
     capture.install(&mut connection, Execution::Apply)?;
     Ok(connection)
 }
@@ -69,7 +68,7 @@ fn read(connection: &mut Connection, bytes: &[u8]) -> Result<String> {
         )
         .map_err(doing)?;
     let mut rest = Rest(bytes.get(end + 1..).unwrap_or_default());
-    let places = vec!["?"; 4 + WIDTH].join(", ");
+    let places = ["?"; 4 + WIDTH].join(", ");
     let columns: String = (0..WIDTH).map(|index| format!(", v{index}")).collect();
     let insert = format!(
         "INSERT INTO {} (id, layout, operation, at{columns}) VALUES ({places})",
@@ -80,7 +79,7 @@ fn read(connection: &mut Connection, bytes: &[u8]) -> Result<String> {
         // What the table itself refuses cannot be read.
         let _ = transaction.execute(&insert, params_from_iter(row));
     }
-    let tables = Tables::default();
+    let tables = Tables::all();
     let mut layouts = Layouts::open(&transaction, names.clone(), tables)?;
     let span = Span { after: first, up_to: id, bytes_max: 1 << 16, rows_max: 100 };
     let batch = log::read(&transaction, &mut layouts, span)?;
@@ -140,4 +139,9 @@ impl Rest<'_> {
         let length = self.byte().unwrap_or_default() % 32;
         (0..length).map_while(|_| self.byte()).collect()
     }
+}
+
+/// Why a position cannot be read; the message itself shows all of it.
+fn why(error: &rowtide_core::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

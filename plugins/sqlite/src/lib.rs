@@ -4,4 +4,7 @@ mod capture;
 mod checkpoint;
 mod config;
 mod connection;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod source;

@@ -33,14 +33,15 @@ impl Tables {
     }
 }
 
+/// Takes each part where it is found first, so that many stars take no longer than few.
 fn is_match(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((head, rest)) => name.strip_prefix(head).is_some_and(|tail| {
-            let mut starts = tail.char_indices().map(|(index, _)| index).chain([tail.len()]);
-            starts.any(|start| is_match(rest, &tail[start..]))
-        }),
+    let Some((head, mut rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut tail) = name.strip_prefix(head) else { return false };
+    while let Some((part, next)) = rest.split_once('*') {
+        let Some(at) = tail.find(part) else { return false };
+        (tail, rest) = (&tail[at + part.len()..], next);
     }
+    tail.ends_with(rest)
 }
 
 /// A plain list where that says it all.
@@ -155,6 +156,18 @@ mod tests {
         check(r#"["audit_*_log"]"#, "audit_x_log", true);
         check(r#"["audit_*_log"]"#, "audit_x_logs", false);
         check(r#"["*ö*"]"#, "größe", true);
+        check(r#"["a*b*a"]"#, "aba", true);
+        check(r#"["a*a"]"#, "a", false);
+        check(r#"["**"]"#, "", true);
+        check(r#"["*ab*b"]"#, "abab", true);
+        check(r#"["*ab*ab"]"#, "ab", false);
+    }
+
+    #[test]
+    fn many_stars_take_no_longer_than_few() {
+        let (pattern, name) = ("*a".repeat(40), "a".repeat(60) + "b");
+        check(&format!(r#"["{pattern}"]"#), &name, false);
+        check(&format!(r#"["{pattern}b"]"#), &name, true);
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub(crate) fn load_all(paths: &[PathBuf]) -> Result<Vec<PipelineFile>, Problems>
 }
 
 /// Reads a pipeline that is not in a file, such as that of the demo.
-#[cfg(all(feature = "sqlite", feature = "stdout"))]
+#[cfg(any(feature = "fuzzing", all(feature = "sqlite", feature = "stdout")))]
 pub(crate) fn parse(title: &str, text: &str) -> Result<PipelineFile, Problems> {
     assemble(title, text, &Overlay::default())
 }

@@ -153,6 +153,12 @@ impl Topic {
     }
 }
 
+/// The layout of rows of a topic with these columns, without a cluster.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn guessed(topic: &str, described: &[Described], names: Option<&[&str]>) -> Layout {
+    Topic::guessed(topic).layout(described, names)
+}
+
 impl Layout {
     /// Whether rows of this layout have just these columns. A row that shows none, as a deleted one
     /// without the row before, fits any.

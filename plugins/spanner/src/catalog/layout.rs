@@ -78,6 +78,12 @@ impl Layout {
         Ok(Self { table, columns_json, places })
     }
 
+    /// What a record says by itself.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn of_record(record: &DataRecord) -> Result<Self> {
+        Self::new(None, record)
+    }
+
     /// Makes a row of the values of these JSON objects; whatever they lack is unknown.
     ///
     /// # Errors

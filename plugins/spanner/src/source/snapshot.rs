@@ -34,7 +34,7 @@ const EVENT_BYTES: usize = 256 * 1024;
 /// A place in a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SnapshotPlace {
+pub(crate) struct SnapshotPlace {
     at: Timestamp,
     table: String,
     part: Part,
@@ -105,7 +105,7 @@ pub(super) fn is_of_snapshot(id: &PartitionId) -> bool {
 }
 
 impl SnapshotPlace {
-    fn position(&self) -> Result<Position> {
+    pub(crate) fn position(&self) -> Result<Position> {
         Position::encode(self)
     }
 
