@@ -5,6 +5,7 @@
 //! `SPANNER_SECONDS=60 SPANNER_SEED=7 cargo test --test spanner -- googlesql` runs longer, or a run
 //! again.
 
+mod dialect;
 mod mock;
 mod pipeline;
 mod python;
@@ -14,23 +15,16 @@ mod verdict;
 use std::{
     env,
     error::Error,
-    fmt,
     process::ExitCode,
     sync::{LazyLock, OnceLock},
     time::Duration,
 };
 
+use dialect::Dialect;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rowtide_servers::{Kind, absence, is_strict};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
-
-/// What a database speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    GoogleSql,
-    Postgres,
-}
 
 /// Where the positions are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,15 +32,6 @@ pub(crate) enum Checkpoint {
     Sqlite,
     /// In a metadata table of another database.
     Spanner,
-}
-
-impl fmt::Display for Dialect {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Dialect::GoogleSql => "googlesql",
-            Dialect::Postgres => "postgresql",
-        })
-    }
 }
 
 fn main() -> ExitCode {

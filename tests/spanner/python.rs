@@ -1,6 +1,7 @@
 //! The official Python client, in a folder of the build, and the scripts that use it.
 
 use std::{
+    env,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
@@ -8,10 +9,14 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{Dialect, Outcome};
+use super::{Dialect, Outcome};
 
+/// In the folder of the build that the program is of, or where it was taken to.
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("google-cloud-spanner")
+    let program = env::current_exe().unwrap_or_default();
+    let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+    let place = target.map_or_else(env::temp_dir, |target| target.join("tmp"));
+    place.join("google-cloud-spanner")
 }
 
 fn interpreter() -> PathBuf {

@@ -13,9 +13,9 @@ use crate::Outcome;
 /// A partition as the official client read it.
 #[derive(Clone, Debug)]
 pub(crate) struct Partition {
-    token: String,
+    pub(crate) token: String,
     parents: Vec<String>,
-    records: Vec<Value>,
+    pub(crate) records: Vec<Value>,
 }
 
 /// What was found, where nothing is wrong.
@@ -39,7 +39,7 @@ impl fmt::Display for Found {
 }
 
 /// What tells records apart.
-type Identity = (Timestamp, String, String);
+pub(crate) type Identity = (Timestamp, String, String);
 
 /// Which record of which partition.
 type Place = (usize, usize);
@@ -59,7 +59,7 @@ impl Partition {
     }
 }
 
-fn identity(record: &Value) -> Outcome<Identity> {
+pub(crate) fn identity(record: &Value) -> Outcome<Identity> {
     let text = |name: &str| Ok::<_, String>(record[name].as_str().ok_or(name)?.to_owned());
     let at = text("commit_timestamp")?.parse()?;
     Ok((at, text("server_transaction_id")?, text("record_sequence")?))

@@ -26,6 +26,20 @@ pub(crate) trait Upstream: Send + Sync {
         1
     }
 
+    /// Whether what is saved covers what was there before, so that all that is written from now on
+    /// comes as changes.
+    fn is_ready(&self, states: &[Value]) -> bool {
+        !states.is_empty()
+    }
+
+    /// Ends what goes wrong by itself.
+    fn calm(&self) {}
+
+    /// What else must hold of the messages.
+    fn judge(&self, _messages: &[Vec<Vec<u8>>]) -> Outcome {
+        Ok(())
+    }
+
     /// Writes until it is dropped or stopped.
     fn write(&self, seed: u64) -> Outcome<Box<dyn Writer>>;
 

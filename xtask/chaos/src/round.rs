@@ -156,7 +156,8 @@ fn delivery(chance: &mut Rng) -> Vec<(String, String)> {
 
 fn await_first_save(processes: &mut Processes<'_>) -> Outcome {
     let begin = Instant::now();
-    while processes.instances[0].program().states()?.is_none_or(|states| states.is_empty()) {
+    let is_ready = |states: Vec<_>| processes.pipeline.upstream.is_ready(&states);
+    while !processes.instances[0].program().states()?.is_some_and(is_ready) {
         processes.check()?;
         if begin.elapsed() > START_LIMIT {
             return Err(format!("nothing was saved within {START_LIMIT:?}").into());
@@ -169,6 +170,7 @@ fn await_first_save(processes: &mut Processes<'_>) -> Outcome {
 /// Waits until all that is committed has come, stops all processes, and holds what comes after
 /// another start against that.
 fn conclude(processes: &mut Processes<'_>, history: &History) -> Outcome {
+    processes.pipeline.upstream.calm();
     history.add(What::Calm)?;
     let truth = processes.pipeline.upstream.truth()?;
     let mut arrived = Arrived::of(&truth);
@@ -189,6 +191,7 @@ fn conclude(processes: &mut Processes<'_>, history: &History) -> Outcome {
     thread::sleep(Duration::from_millis(500));
     processes.stop_all()?;
     history.add_all(processes.pipeline.upstream.truth()?)?;
+    processes.pipeline.upstream.judge(&processes.pipeline.downstream.messages(&[])?)?;
     for (stream, messages) in messages(processes.pipeline, &[])?.into_iter().enumerate() {
         let delivered = (0..).zip(messages);
         history.add_all(delivered.map(|(number, message)| What::Delivered {

@@ -12,7 +12,9 @@ use crate::{
     site::Sites,
     store::{Local, remote::Remote},
     upstream::{
+        cockroachdb::Cockroach,
         outbox::Outbox,
+        spanner::Spanner,
         sqlite::{Marks, Sqlite},
     },
 };
@@ -22,6 +24,8 @@ use crate::{
 pub(crate) enum Scene {
     SqliteToFile,
     SqliteToKafka,
+    CockroachDbToKafka,
+    SpannerToRabbitMq,
     OutboxPostgresToKafka,
     OutboxPostgresToRabbitMq,
     OutboxMariaDbToKafka,
@@ -37,11 +41,13 @@ pub(crate) struct Draw<'a> {
 }
 
 impl Scene {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::SqliteToFile,
         Self::OutboxPostgresToKafka,
         Self::SqliteToKafka,
         Self::OutboxMariaDbToRabbitMq,
+        Self::CockroachDbToKafka,
+        Self::SpannerToRabbitMq,
         Self::OutboxPostgresToRabbitMq,
         Self::OutboxMariaDbToKafka,
     ];
@@ -50,6 +56,8 @@ impl Scene {
         match self {
             Self::SqliteToFile => "sqlite-file",
             Self::SqliteToKafka => "sqlite-kafka",
+            Self::CockroachDbToKafka => "cockroachdb-kafka",
+            Self::SpannerToRabbitMq => "spanner-rabbitmq",
             Self::OutboxPostgresToKafka => "outbox-postgres-kafka",
             Self::OutboxPostgresToRabbitMq => "outbox-postgres-rabbitmq",
             Self::OutboxMariaDbToKafka => "outbox-mariadb-kafka",
@@ -78,6 +86,8 @@ impl Scene {
                 let marks = if topic.partitions == 1 { Marks::InOrder } else { Marks::Anywhere };
                 (Box::new(sqlite(marks, draw)?), Box::new(topic))
             }
+            Self::CockroachDbToKafka => (Box::new(Cockroach::start(draw)?), Box::new(topic(draw)?)),
+            Self::SpannerToRabbitMq => (Box::new(Spanner::start(draw)?), Box::new(queue(draw)?)),
             Self::OutboxPostgresToKafka => {
                 (Box::new(Outbox::create(Kind::Postgres, draw)?), Box::new(topic(draw)?))
             }

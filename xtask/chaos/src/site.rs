@@ -12,10 +12,17 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::Outcome;
 
-/// A server, and the proxy by which the program reaches it.
+/// The proxy by which the program reaches a server.
+pub(crate) struct Link {
+    pub(crate) name: &'static str,
+    pub(crate) proxy: Proxy,
+    pub(crate) runtime: Arc<Runtime>,
+}
+
+/// A server, and the link to it.
 pub(crate) struct Site {
     pub(crate) server: Server,
-    pub(crate) proxy: Proxy,
+    pub(crate) link: Arc<Link>,
     pub(crate) kind: Kind,
     pub(crate) runtime: Arc<Runtime>,
 }
@@ -32,12 +39,23 @@ impl Sites {
         Ok(Self { runtime: Arc::new(runtime), started: Mutex::default() })
     }
 
+    pub(crate) fn runtime(&self) -> Arc<Runtime> {
+        self.runtime.clone()
+    }
+
     /// The server of this kind, which is started if it does not run yet.
     pub(crate) fn site(&self, kind: Kind, arguments: &[&str]) -> Outcome<Arc<Site>> {
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(site) = started.get(&kind) {
             return Ok(site.clone());
         }
+        let site = self.start(kind, arguments)?;
+        started.insert(kind, site.clone());
+        Ok(site)
+    }
+
+    /// One that nobody else uses.
+    pub(crate) fn start(&self, kind: Kind, arguments: &[&str]) -> Outcome<Arc<Site>> {
         let server = Server::start_with(kind, arguments)?;
         let (behind, before) = match kind {
             // It tells its clients where to go on, so it knows of the proxy.
@@ -47,11 +65,9 @@ impl Sites {
             ),
             _ => (server.variable(variable(kind))?, "127.0.0.1:0"),
         };
-        let (behind, before): (SocketAddr, SocketAddr) = (address(behind)?, before.parse()?);
-        let proxy = self.runtime.block_on(Proxy::start_at(before, behind, 7))?;
-        let site = Arc::new(Site { server, proxy, kind, runtime: self.runtime.clone() });
-        started.insert(kind, site.clone());
-        Ok(site)
+        let (behind, before) = (address(behind)?, before.parse()?);
+        let link = Arc::new(Link::open(kind.name(), [before, behind], self.runtime())?);
+        Ok(Arc::new(Site { server, link, kind, runtime: self.runtime() }))
     }
 }
 
@@ -62,6 +78,32 @@ impl Site {
     }
 
     /// The same through the proxy.
+    pub(crate) fn proxied(&self, url: &str) -> Outcome<String> {
+        self.link.proxied(url)
+    }
+}
+
+impl Link {
+    /// A link to a server of one's own.
+    pub(crate) fn start(
+        name: &'static str,
+        server: SocketAddr,
+        runtime: Arc<Runtime>,
+    ) -> Outcome<Arc<Self>> {
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        Ok(Arc::new(Self::open(name, [anywhere, server], runtime)?))
+    }
+
+    fn open(
+        name: &'static str,
+        [before, server]: [SocketAddr; 2],
+        runtime: Arc<Runtime>,
+    ) -> Outcome<Self> {
+        let proxy = runtime.block_on(Proxy::start_at(before, server, 7))?;
+        Ok(Self { name, proxy, runtime })
+    }
+
+    /// A URL of the server, through the proxy.
     pub(crate) fn proxied(&self, url: &str) -> Outcome<String> {
         let direct = address(url)?.to_string();
         Ok(url.replace(&direct, &self.proxy.address().to_string()))
@@ -79,7 +121,7 @@ fn variable(kind: Kind) -> &'static str {
 }
 
 /// The host and port of a URL.
-fn address(url: &str) -> Outcome<SocketAddr> {
+pub(crate) fn address(url: &str) -> Outcome<SocketAddr> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default();

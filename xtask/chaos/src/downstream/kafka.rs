@@ -92,7 +92,7 @@ impl Topic {
 
 impl Downstream for Topic {
     fn settings(&self) -> String {
-        let brokers = self.site.proxy.address();
+        let brokers = self.site.link.proxy.address();
         format!("type = \"kafka\"\nbrokers = [\"{brokers}\"]\n{}", self.settings)
     }
 
@@ -118,7 +118,7 @@ impl Downstream for Topic {
 
     fn faults(&self) -> Vec<Fault> {
         let mut faults = server::faults(&self.site);
-        faults.extend(network::faults(&self.site));
+        faults.extend(network::faults(&self.site.link));
         faults
     }
 }

@@ -102,7 +102,7 @@ impl Downstream for Queue {
 
     fn faults(&self) -> Vec<Fault> {
         let mut faults = server::faults(&self.site);
-        faults.extend(network::faults(&self.site));
+        faults.extend(network::faults(&self.site.link));
         faults
     }
 }

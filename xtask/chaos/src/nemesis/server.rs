@@ -7,7 +7,7 @@ use crate::site::Site;
 
 pub(crate) fn faults(site: &Arc<Site>) -> Vec<Fault> {
     let name = site.kind.name();
-    let (killed, stopped, frozen) = (site.clone(), site.clone(), site.clone());
+    let (killed, stopped) = (site.clone(), site.clone());
     vec![
         Fault::new(format!("{name} killed"), 6, move |chance| {
             killed.server.kill()?;
@@ -19,12 +19,17 @@ pub(crate) fn faults(site: &Arc<Site>) -> Vec<Fault> {
             pause(chance, 0, 3_000);
             Ok(stopped.server.restart()?)
         }),
-        Fault::new(format!("{name} frozen"), 6, move |chance| {
-            frozen.server.freeze()?;
-            // Now and then for longer than any time-out.
-            let most = if chance.u8(..) < 20 { 65_000 } else { 8_000 };
-            pause(chance, 200, most);
-            Ok(frozen.server.thaw()?)
-        }),
+        frozen(site),
     ]
+}
+
+pub(crate) fn frozen(site: &Arc<Site>) -> Fault {
+    let (name, site) = (site.kind.name(), site.clone());
+    Fault::new(format!("{name} frozen"), 6, move |chance| {
+        site.server.freeze()?;
+        // Now and then for longer than any time-out.
+        let most = if chance.u8(..) < 20 { 65_000 } else { 8_000 };
+        pause(chance, 200, most);
+        Ok(site.server.thaw()?)
+    })
 }

@@ -43,7 +43,7 @@ impl Store for Remote {
 
     fn faults(&self) -> Vec<Fault> {
         let mut faults = server::faults(&self.site);
-        faults.extend(network::faults(&self.site));
+        faults.extend(network::faults(&self.site.link));
         faults
     }
 }

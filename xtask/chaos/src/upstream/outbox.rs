@@ -195,7 +195,7 @@ impl Upstream for Outbox {
 
     fn faults(&self) -> Vec<Fault> {
         let mut faults = server::faults(&self.site);
-        faults.extend(network::faults(&self.site));
+        faults.extend(network::faults(&self.site.link));
         faults
     }
 }
