@@ -96,16 +96,16 @@ impl OutboxSource {
                 Error::fatal("clearing the outbox ended with a panic").because(error)
             })??;
         }
-        let keys = self.outbox.unsettled(position)?;
+        let (run, keys) = self.outbox.unsettled(position)?;
         if keys.is_empty() {
             return Ok(());
         }
         let outbox = Arc::clone(&self.outbox);
         if self.outbox.pending.is_more_than(&keys) {
-            settling.spawn(async move { outbox.settle(&keys).await });
+            settling.spawn(async move { outbox.settle(&run, &keys).await });
             return Ok(());
         }
-        outbox.settle(&keys).await
+        outbox.settle(&run, &keys).await
     }
 }
 
@@ -118,26 +118,28 @@ impl Outbox {
         Self { config, database, messages, pending: Pending::default() }
     }
 
-    /// The rows that a position covers and that are still to be deleted or marked.
-    fn unsettled(&self, position: &Position) -> Result<Keys> {
+    /// The rows that a position covers and that are still to be deleted or marked, and the opening
+    /// that yielded them.
+    fn unsettled(&self, position: &Position) -> Result<(String, Keys)> {
         let position = OutboxPosition::decode(position)?;
         let Progress::Pending { run, keys } = position.progress else {
-            return Ok(Keys::default());
+            return Ok(Default::default());
         };
         if self.config.done == Done::Keep {
             return Err(other_done());
         }
         if position.server != self.database.identity() {
-            return Ok(Keys::default());
+            return Ok(Default::default());
         }
-        Ok(self.pending.unsettled(&run, keys))
+        let keys = self.pending.unsettled(&run, keys);
+        Ok((run, keys))
     }
 
-    async fn settle(&self, keys: &Keys) -> Result<()> {
+    async fn settle(&self, run: &str, keys: &Keys) -> Result<()> {
         reach!("outbox: delivered, not deleted");
         self.database.settle(keys).await?;
         reach!("outbox: deleted");
-        self.pending.settled(keys);
+        self.pending.settled(run, keys);
         Ok(())
     }
 
