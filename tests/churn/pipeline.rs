@@ -15,13 +15,14 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    pub(crate) fn new(folder: &Path, upstream: &Upstream) -> Outcome<Self> {
+    /// One that keeps its positions where `checkpoint` says.
+    pub(crate) fn new(folder: &Path, upstream: &Upstream, checkpoint: &str) -> Outcome<Self> {
         let settings = format!(
             "name = 'churn'\n\
              [source]\ntype = 'spanner'\ndatabase = '{}'\nendpoint = '{}'\n\
              change_stream = 'changes'\nstart = '{}'\nheartbeat_every = '1s'\n\
              [sink]\ntype = 'file'\npath = 'churn.jsonl'\n\
-             [checkpoint]\ntype = 'sqlite'\npath = 'churn.db'\n",
+             {checkpoint}",
             upstream.server.database(),
             upstream.server.endpoint(),
             upstream.start

@@ -1,8 +1,12 @@
 //! The scripted server, what is written to it, and how its partitions come and go.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use fastrand::Rng;
+use jiff::Timestamp;
 use rowtide_fake_spanner::{
     Column, Datum, Kind, Options, Server, Table, Told, Write, WriteOperation,
 };
@@ -17,6 +21,9 @@ const WRITE_EVERY: Duration = Duration::from_millis(10);
 const ROWS: usize = 20;
 
 const KEYS: i64 = 5_000;
+
+/// Where positions are kept, unless somewhere else.
+pub(crate) const METADATA: &str = "PartitionMetadata";
 
 pub(crate) struct Upstream {
     pub(crate) server: Server,
@@ -38,7 +45,8 @@ pub(crate) struct Churn<'u> {
 impl Upstream {
     pub(crate) fn start(partitions: usize) -> Outcome<Self> {
         let columns = vec![Column::key("id", Kind::Int64), Column::new("note", Kind::String)];
-        let tables = vec![Table::new("items", columns)];
+        let mut tables = vec![Table::new("items", columns)];
+        tables.extend(Table::of_metadata(METADATA));
         let server = Server::start(Options { tables, partitions, ..Options::default() })?;
         let start = server.now().to_string();
         Ok(Self { server, start })
@@ -46,6 +54,15 @@ impl Upstream {
 
     pub(crate) fn told(&self) -> Vec<Told> {
         self.server.told()
+    }
+
+    /// When the row of each partition was written in the metadata table.
+    pub(crate) fn saves(&self) -> Outcome<HashMap<String, Vec<Timestamp>>> {
+        let mut saves: HashMap<_, Vec<_>> = HashMap::new();
+        for (token, at) in self.server.writes(METADATA)? {
+            saves.entry(token).or_default().push(at);
+        }
+        Ok(saves)
     }
 
     /// How many partitions there were.

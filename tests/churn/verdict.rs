@@ -109,8 +109,37 @@ impl Judge {
     }
 }
 
+/// Says how often rows were saved, unless one was too often: beside once a second when it was there,
+/// when it was read, when it had ended, and after each kill.
+pub(crate) fn saves(
+    saves: &HashMap<String, Vec<Timestamp>>,
+    killed: &[Timestamp],
+) -> Outcome<String> {
+    let mut most = 0;
+    for (token, times) in saves {
+        let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else { continue };
+        let lived = last.duration_since(*first).as_secs_f64();
+        let kills = killed.iter().filter(|at| (first..=last).contains(at)).count();
+        if times.len() as f64 > lived.ceil() + 3.0 + kills as f64 {
+            let count = times.len();
+            return Err(format!("{token} was saved {count} times in {lived:.1} s").into());
+        }
+        most = most.max(times.len());
+    }
+    let count: usize = saves.values().map(Vec::len).sum();
+    Ok(format!("{count} rows of metadata written, one {most} times at most"))
+}
+
 /// A verdict that cannot refuse is none.
 pub(crate) fn refuses_what_is_wrong() -> Outcome<()> {
+    let at = |second: i64| Timestamp::from_second(second);
+    let times = [at(1)?, at(1)?, at(2)?, at(2)?, at(2)?];
+    for (killed, is_fine) in [(vec![], false), (vec![at(2)?], true), (vec![at(3)?], false)] {
+        let of_one = HashMap::from([("p".to_owned(), times.to_vec())]);
+        if saves(&of_one, &killed).is_ok() != is_fine {
+            return Err(format!("five saves in a second, and {killed:?}").into());
+        }
+    }
     let told = |second: i64| -> Outcome<Told> {
         Ok(Told {
             token: "p".to_owned(),

@@ -1,4 +1,4 @@
-use std::{pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use rowtide_core::{
     Change, CheckpointUpdate, Context, Error, ErrorKind, Event, Partition, PartitionId, Position,
@@ -22,6 +22,9 @@ use crate::{
     span::{Span, Written},
     status::{State, Status},
 };
+
+/// How long the end of a partition waits at most for others, to be saved together with them.
+const GATHERING: Duration = Duration::from_millis(20);
 
 /// The delivery loop: owns the sink, and takes what the readers put into the inbox.
 ///
@@ -169,8 +172,15 @@ impl<'a> DeliveryLoop<'a> {
     }
 
     fn save_is_due(&self, now: Instant) -> bool {
-        self.partitions.have_unsaved_end()
+        self.ends_are_due(now)
             || (self.span.is_empty() && self.save_at().is_some_and(|due| due <= now))
+    }
+
+    /// Natural batching here too: an end alone is saved at once, and of many that wait in the inbox
+    /// as many as come within a moment.
+    fn ends_are_due(&self, now: Instant) -> bool {
+        let Some(since) = self.partitions.unsaved_end_since() else { return false };
+        self.inbox.is_empty() || now.saturating_duration_since(since) >= GATHERING
     }
 
     /// When the positions there are have to be saved, if nothing else happens.
@@ -199,8 +209,12 @@ impl<'a> DeliveryLoop<'a> {
         if mutant::active(Mutant::SavesBeforeFlush) {
             self.save().await?;
         }
+        let ends = self.ends_are_due(Instant::now());
         self.flush().await?;
-        if self.save_is_due(Instant::now()) || mutant::active(Mutant::SavesWithoutNewPosition) {
+        if ends
+            || self.save_is_due(Instant::now())
+            || mutant::active(Mutant::SavesWithoutNewPosition)
+        {
             match self.is_early() {
                 // Its ends alone: a busy tree of partitions ends one all the time.
                 true => self.save_update(self.partitions.ends()).await?,
@@ -215,7 +229,7 @@ impl<'a> DeliveryLoop<'a> {
     fn is_early(&self) -> bool {
         let waits = self.save_at().is_none_or(|due| due > Instant::now());
         let is_set = !self.control.settings.save_every.duration().is_zero();
-        waits && is_set && self.partitions.have_unsaved_end()
+        waits && is_set && self.partitions.unsaved_end_since().is_some()
     }
 
     async fn flush(&mut self) -> Result<()> {
@@ -324,10 +338,7 @@ impl<'a> DeliveryLoop<'a> {
             reach!("engine: partition may start");
             self.start_reader(&partition);
         }
-        match self.partitions.stuck() {
-            None => Ok(()),
-            Some(partition) => Err(nobody_ends_the_parents_of(partition)),
-        }
+        self.partitions.check_for_stuck()
     }
 
     fn restart_readers(&mut self) {
@@ -474,16 +485,4 @@ async fn lock_lost(context: &Context) {
 
 fn without_lock() -> Error {
     Error::transient("the source has lost its lock, and what was in flight is dropped")
-}
-
-/// What would wait for ever is said, and not waited for.
-fn nobody_ends_the_parents_of(partition: &Partition) -> Error {
-    let parents: Vec<_> = partition.parents.iter().map(PartitionId::as_str).collect();
-    let message = format!(
-        "partition `{}` waits for the end of {}, and nothing is read that could tell of it",
-        partition.id,
-        parents.join(", ")
-    );
-    Error::fatal(message)
-        .help("a source leaves out of `parents` what ended before the pipeline began; report it")
 }

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rowtide_core::{
     CheckpointUpdate, Error, Partition, PartitionId, PartitionState, Position, Progress, Result,
 };
+use tokio::time::Instant;
 
 use crate::mutant::{self, Mutant};
 
@@ -15,8 +16,8 @@ pub(crate) struct Partitions {
     moved: BTreeSet<PartitionId>,
     /// Children that were announced and are in no checkpoint yet.
     announced: BTreeSet<PartitionId>,
-    /// Whether the end of one of these is accepted and not saved.
-    have_unsaved_end: bool,
+    /// When the first of the ends was accepted that are not saved.
+    unsaved_end_since: Option<Instant>,
     /// Those that are not being read yet.
     unstarted: BTreeSet<PartitionId>,
 }
@@ -70,7 +71,7 @@ impl Partitions {
         let Some(known) = self.known.get_mut(id) else { return };
         known.accepted = Progress::Finished(known.accepted.position().cloned());
         self.moved.insert(id.clone());
-        self.have_unsaved_end = true;
+        self.unsaved_end_since.get_or_insert_with(Instant::now);
     }
 
     /// Takes the children that a partition announces. One that is known already is left as it is.
@@ -159,7 +160,7 @@ impl Partitions {
 
     /// Notes that `update` is saved.
     pub(crate) fn saved(&mut self, update: &CheckpointUpdate) {
-        self.have_unsaved_end = false;
+        self.unsaved_end_since = None;
         for state in &update.states {
             let id = &state.partition.id;
             self.moved.remove(id);
@@ -253,13 +254,20 @@ impl Partitions {
         self.known.get(id).is_none_or(|known| known.saved.is_finished())
     }
 
-    /// Whether the end of some partition is accepted and not saved.
-    pub(crate) fn have_unsaved_end(&self) -> bool {
-        self.have_unsaved_end && self.have_moved()
+    /// Since when the end of some partition is accepted and not saved.
+    pub(crate) fn unsaved_end_since(&self) -> Option<Instant> {
+        self.unsaved_end_since.filter(|_| self.have_moved())
     }
 
-    /// A partition that waits for a parent, while none is read that could still announce one.
-    pub(crate) fn stuck(&self) -> Option<&Partition> {
+    /// What would wait for ever is said, and not waited for.
+    ///
+    /// # Errors
+    /// `Fatal` if a partition waits for a parent while none is read that could still announce one.
+    pub(crate) fn check_for_stuck(&self) -> Result<()> {
+        self.stuck().map_or(Ok(()), |partition| Err(nobody_ends_the_parents_of(partition)))
+    }
+
+    fn stuck(&self) -> Option<&Partition> {
         let is_read = |(id, known): (&PartitionId, &Known)| {
             !known.accepted.is_finished() && !self.unstarted.contains(id)
         };
@@ -279,6 +287,17 @@ impl Partitions {
 
 fn is_place(known: Option<&Position>, position: &Position) -> bool {
     known.is_some_and(|known| known.is_same_place(position))
+}
+
+fn nobody_ends_the_parents_of(partition: &Partition) -> Error {
+    let parents: Vec<_> = partition.parents.iter().map(PartitionId::as_str).collect();
+    let message = format!(
+        "partition `{}` waits for the end of {}, and nothing is read that could tell of it",
+        partition.id,
+        parents.join(", ")
+    );
+    Error::fatal(message)
+        .help("a source leaves out of `parents` what ended before the pipeline began; report it")
 }
 
 /// The positions of an update, for the upstream.

@@ -7,8 +7,10 @@ mod query;
 mod schema;
 mod server;
 mod service;
+mod socket;
 mod status;
 mod store;
+mod transactions;
 
 pub use datum::Datum;
 pub use faults::{Faults, Tokens};

@@ -216,6 +216,8 @@ pub(crate) struct PrecommitToken {
 pub(crate) struct CommitRequest {
     #[prost(string, tag = "1")]
     pub(crate) session: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) transaction_id: Bytes,
     #[prost(message, repeated, tag = "4")]
     pub(crate) mutations: Vec<Mutation>,
     #[prost(message, optional, tag = "6")]

@@ -88,7 +88,8 @@ impl Telling {
         let arguments = Arguments::parse(request, &store, shared.options.heartbeat_min)?;
         arguments.check(&store, shared.wording())?;
         let subject = arguments.token.clone().unwrap_or_default();
-        let mut chance = faults.chance(&subject, shared.count_query(&subject));
+        let number = shared.count_query(&subject);
+        let mut chance = faults.chance(&subject, number);
         if happens(&mut chance, faults.refuse) {
             return Err(status::unavailable());
         }
@@ -98,6 +99,9 @@ impl Telling {
         };
         let shape = Shape { dialect: store.dialect, fields };
         let partition = store.partitions.get(&subject);
+        if let Some(partition) = partition.filter(|_| number == 1) {
+            shared.note_begin(&partition.parents);
+        }
         let first = Cursor {
             record: partition.map_or(0, |partition| first_at(partition, arguments.start)),
             told: 0,
@@ -171,6 +175,9 @@ impl Telling {
         }
         self.sent_at = Instant::now();
         self.has_told = true;
+        if self.is_over && self.frames.is_empty() && self.cursor.children > 0 {
+            self.shared.note_end(self.arguments.token.as_deref().unwrap_or_default());
+        }
         Some(Ok(frame.encode(self.metadata.take().as_ref())))
     }
 

@@ -68,6 +68,38 @@ impl Table {
         self
     }
 
+    /// The tables that a pipeline keeps its positions in, which nothing watches: that of Apache Beam,
+    /// and the one beside it.
+    pub fn of_metadata(name: &str) -> Vec<Self> {
+        let texts = || Kind::Array(Box::new(Kind::String));
+        let metadata = [
+            Column::key("PartitionToken", Kind::String),
+            Column::new("ParentTokens", texts()),
+            Column::new("StartTimestamp", Kind::Timestamp),
+            Column::new("EndTimestamp", Kind::Timestamp),
+            Column::new("HeartbeatMillis", Kind::Int64),
+            Column::new("State", Kind::String),
+            Column::new("Watermark", Kind::Timestamp),
+            Column::new("CreatedAt", Kind::Timestamp),
+            Column::new("ScheduledAt", Kind::Timestamp),
+            Column::new("RunningAt", Kind::Timestamp),
+            Column::new("FinishedAt", Kind::Timestamp),
+        ];
+        let control = [
+            Column::key("Pipeline", Kind::String),
+            Column::new("Epoch", Kind::Int64),
+            Column::new("Owner", Kind::String),
+            Column::new("ClaimedAt", Kind::Timestamp),
+            Column::new("StartTimestamp", Kind::Timestamp),
+            Column::new("Finished", Kind::Bool),
+            Column::new("FinishedTokens", texts()),
+        ];
+        vec![
+            Self::new(name, metadata.to_vec()).unwatched(),
+            Self::new(&format!("{name}_rowtide"), control.to_vec()).unwatched(),
+        ]
+    }
+
     pub(crate) fn place(&self, column: &str) -> Option<usize> {
         self.columns.iter().position(|own| own.name == column)
     }

@@ -22,8 +22,10 @@ use crate::{
     faults::Faults,
     schema::{Capture, Dialect, Table},
     service::Service,
+    socket::Socket,
     status::LostWording,
     store::{ChangeStream, Lineage, Store, Told, Transaction, now},
+    transactions::Transactions,
 };
 
 /// What a server is started with.
@@ -62,6 +64,7 @@ pub struct Server {
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) open: AtomicUsize,
+    connections: Arc<AtomicUsize>,
     store: Mutex<Store>,
     faults: Mutex<Faults>,
     wording: Mutex<LostWording>,
@@ -71,6 +74,17 @@ pub(crate) struct Shared {
     /// How many queries there were of each partition.
     queries: Mutex<HashMap<String, u64>>,
     requests: Mutex<Vec<Request>>,
+    transactions: Mutex<Transactions>,
+    handovers: Mutex<Handovers>,
+}
+
+/// How fast whoever reads goes from partitions to those that they go on in.
+#[derive(Default)]
+struct Handovers {
+    /// When each partition was told to its end for the first time.
+    ended: HashMap<String, Instant>,
+    /// The times from the end of the last parent to the first query of the child.
+    took: Vec<Duration>,
 }
 
 /// A query of the change stream, as it was asked for.
@@ -126,6 +140,7 @@ impl Server {
         store.partitions.begin(options.partitions, at);
         let shared = Arc::new(Shared {
             open: AtomicUsize::new(0),
+            connections: Arc::default(),
             store: Mutex::new(store),
             faults: Mutex::new(options.faults.clone()),
             wording: Mutex::default(),
@@ -134,6 +149,8 @@ impl Server {
             request_count: AtomicU64::new(0),
             queries: Mutex::default(),
             requests: Mutex::default(),
+            transactions: Mutex::default(),
+            handovers: Mutex::default(),
             options,
         });
         let (runtime, address) = serve(&shared, shared.options.listen)?;
@@ -249,6 +266,25 @@ impl Server {
         self.shared.open.load(Ordering::SeqCst)
     }
 
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// How long it took each time from the end of a partition's last parent to its first query.
+    pub fn handovers(&self) -> Vec<Duration> {
+        lock(&self.shared.handovers).took.clone()
+    }
+
+    /// When each row of a table was written, by the first column of its key; that it was removed is
+    /// left out.
+    ///
+    /// # Errors
+    /// If there is no such table.
+    pub fn writes(&self, table: &str) -> Result<Vec<(String, Timestamp)>, Status> {
+        Ok(self.shared.store().table(table)?.writes().collect())
+    }
+
     /// How many queries there were of the change stream.
     pub fn queries(&self) -> u64 {
         lock(&self.shared.queries).values().sum()
@@ -323,6 +359,25 @@ impl Shared {
         *count
     }
 
+    pub(crate) fn transactions(&self) -> MutexGuard<'_, Transactions> {
+        lock(&self.transactions)
+    }
+
+    /// Notes that a partition was told to its end.
+    pub(crate) fn note_end(&self, token: &str) {
+        lock(&self.handovers).ended.entry(token.to_owned()).or_insert_with(Instant::now);
+    }
+
+    /// Notes the first query of a partition.
+    pub(crate) fn note_begin(&self, parents: &[Arc<str>]) {
+        let mut handovers = lock(&self.handovers);
+        let ended = parents.iter().map(|parent| handovers.ended.get(&**parent).copied());
+        if let Some(last) = ended.collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max())
+        {
+            handovers.took.push(last.elapsed());
+        }
+    }
+
     pub(crate) fn count_request(&self) -> u64 {
         self.request_count.fetch_add(1, Ordering::SeqCst)
     }
@@ -345,13 +400,17 @@ fn serve(shared: &Arc<Shared>, address: SocketAddr) -> io::Result<(Runtime, Sock
         let _context = runtime.enter();
         TcpListener::from_std(socket)?
     };
-    let incoming = stream::unfold(listener, |listener| async {
-        let accepted = listener.accept().await.map(|(socket, _)| {
-            // Without it small messages wait for each other.
-            let _ = socket.set_nodelay(true);
-            socket
-        });
-        Some((accepted, listener))
+    let connections = Arc::clone(&shared.connections);
+    let incoming = stream::unfold(listener, move |listener| {
+        let connections = Arc::clone(&connections);
+        async move {
+            let accepted = listener.accept().await.map(|(socket, _)| {
+                // Without it small messages wait for each other.
+                let _ = socket.set_nodelay(true);
+                Socket::new(socket, connections)
+            });
+            Some((accepted, listener))
+        }
     });
     let service = Service::new(Arc::clone(shared));
     let serving = tonic::transport::Server::builder()

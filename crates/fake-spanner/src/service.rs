@@ -38,7 +38,7 @@ use crate::{
     query::Telling,
     schema::{Dialect, Kind},
     server::{self, Shared},
-    status,
+    status, transactions,
 };
 
 /// Answers requests.
@@ -139,15 +139,18 @@ impl Call {
                 let request: BeginTransactionRequest = decode(request)?;
                 self.known(&request.session)?;
                 let at = self.shared.store().tick();
-                let id = Bytes::from(at.to_string());
+                let id = transactions::id(at);
                 let read_timestamp = Some(proto(at));
                 Ok(encode(&Transaction { id, read_timestamp, precommit_token: None }))
             }
             "Commit" => {
                 let request: CommitRequest = decode(request)?;
                 self.known(&request.session)?;
-                let transaction = mutation::transaction(request);
-                let at = self.shared.store().commit(&[transaction])?;
+                let id = request.transaction_id.clone();
+                let transaction = mutation::transaction(request)?;
+                let mut store = self.shared.store();
+                self.shared.transactions().end(&id, &store)?;
+                let at = store.commit(&[transaction])?;
                 Ok(encode(&CommitResponse { commit_timestamp: Some(proto(at)) }))
             }
             "Rollback" => Ok(Bytes::new()),

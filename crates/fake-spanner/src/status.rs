@@ -74,7 +74,7 @@ pub(crate) fn unavailable() -> Status {
 /// Lets the client try again soon; left to itself it waits for a second or more.
 const RETRY_AFTER: Duration = Duration::from_millis(5);
 
-fn with_retry_info(code: Code, message: &str) -> Status {
+pub(crate) fn with_retry_info(code: Code, message: &str) -> Status {
     let delay = prost_types::Duration {
         seconds: 0,
         nanos: i32::try_from(RETRY_AFTER.as_nanos()).unwrap_or_default(),

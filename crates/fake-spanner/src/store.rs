@@ -47,6 +47,8 @@ pub(crate) struct ChangeStream {
 /// A table and the versions of its rows.
 pub(crate) struct Rows {
     pub(crate) table: Table,
+    /// When a row was written last.
+    pub(crate) changed_at: Timestamp,
     versions: BTreeMap<Key, Vec<Version>>,
 }
 
@@ -112,8 +114,9 @@ impl Store {
             }
             None => self.tick(),
         };
-        for (transaction, changed) in changes {
+        for (transaction, mut changed) in changes {
             self.transactions += 1;
+            changed.iter_mut().for_each(|row| row.stamp(at));
             if let Some(stream) = &self.stream {
                 let scope = record::Scope {
                     at,
@@ -128,7 +131,9 @@ impl Store {
                 self.partitions.tell(records);
             }
             for row in changed {
-                let versions = self.tables[row.table].versions.entry(row.key).or_default();
+                let rows = &mut self.tables[row.table];
+                rows.changed_at = at;
+                let versions = rows.versions.entry(row.key).or_default();
                 versions.push(Version { at, row: row.after });
             }
         }
@@ -155,7 +160,27 @@ impl Store {
 
 impl Rows {
     fn new(table: Table) -> Self {
-        Self { table, versions: BTreeMap::new() }
+        Self { table, changed_at: Timestamp::MIN, versions: BTreeMap::new() }
+    }
+
+    /// The row of a key as it was at a time.
+    pub(crate) fn row_at(&self, key: &Key, at: Timestamp) -> Option<&Row> {
+        let versions = self.versions.get(key)?;
+        let known = versions.partition_point(|version| version.at <= at);
+        versions[known.checked_sub(1)?].row.as_ref()
+    }
+
+    /// The first column of the key of each row that was written, and when; not of those removed.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = (String, Timestamp)> {
+        let of_row = |(key, versions): (&Key, &Vec<Version>)| {
+            let key = match key.0.first() {
+                Some(Datum::Text(text)) => text.clone(),
+                other => format!("{other:?}"),
+            };
+            let written = versions.iter().filter(|version| version.row.is_some());
+            written.map(|version| (key.clone(), version.at)).collect::<Vec<_>>()
+        };
+        self.versions.iter().flat_map(of_row)
     }
 
     /// The rows as they were at a time, in the order of their keys.

@@ -16,7 +16,7 @@ use crate::{
     record::{DataRecord, mutable_key_range},
 };
 
-pub(crate) use layout::Layout;
+pub(crate) use layout::{Layout, Recent};
 
 /// The SQL that a database speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,16 +93,15 @@ impl Catalog {
     /// How to read this record. A column that is not known yet makes the catalog be read again.
     pub(crate) async fn layout(&self, record: &DataRecord) -> Result<Arc<Layout>> {
         let signature = layout::Signature::of(record);
-        let known = {
+        let is_current = {
             let known = self.locked();
+            if let Some(layout) = known.layouts.get(&signature) {
+                return Ok(Arc::clone(layout));
+            }
             let described = known.tables.get(&record.table);
-            let is_current = described.is_some_and(|described| layout::has_all(described, record));
-            (known.layouts.get(&signature).cloned(), is_current)
+            described.is_some_and(|described| layout::has_all(described, record))
         };
-        if let (Some(layout), _) = known {
-            return Ok(layout);
-        }
-        if let (None, false) = known {
+        if !is_current {
             let tables = self.describe().await?;
             self.locked().tables = tables;
         }

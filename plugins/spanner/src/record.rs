@@ -112,6 +112,15 @@ impl Decoder {
 }
 
 impl Record {
+    /// Whether everything up to a time has been told before this, or by this.
+    pub(crate) fn is_behind(&self, at: Timestamp) -> bool {
+        match self {
+            Record::Data(record) => record.committed_at > at,
+            Record::Heartbeat(told) => *told >= at,
+            Record::Children(record) => record.start > at,
+        }
+    }
+
     /// The memory this holds, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let Record::Data(data) = self else { return 256 };

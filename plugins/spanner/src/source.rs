@@ -1,6 +1,7 @@
 //! A change stream as partitions that begin in one root, split and merge.
 
 mod changes;
+mod clock;
 mod lost;
 mod place;
 mod query;
@@ -22,6 +23,7 @@ use crate::{
     client::{self, Client, Code, Failure, Parameter, Statement},
     config::SpannerConfig,
 };
+use clock::Clock;
 use lost::Restart;
 pub(crate) use place::Place;
 use query::Room;
@@ -39,6 +41,9 @@ const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(10);
 /// While partitions take turns, one has to tell how far it is within its turn.
 const HEARTBEAT_IN_A_TURN: Duration = Duration::from_secs(2);
 
+/// A quiet partition proves by a heartbeat that the end of the settings was reached.
+const HEARTBEAT_AT_THE_END: Duration = Duration::from_secs(1);
+
 pub(crate) struct SpannerSource {
     shared: Arc<Shared>,
 }
@@ -50,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) settings: SpannerConfig,
     pub(crate) end: Option<Timestamp>,
     pub(crate) room: Room,
+    pub(crate) clock: Clock,
     /// Where to go on once a position is lost, if the settings allow it.
     pub(crate) restart: Mutex<Option<Arc<Restart>>>,
     /// The full name of the change stream.
@@ -70,6 +76,7 @@ impl SpannerSource {
         }
         let path = format!("{}/changeStreams/{}", settings.database, settings.change_stream);
         let shared = Shared {
+            clock: Clock::new(Arc::clone(&client)),
             client,
             catalog,
             end: settings.end()?,
@@ -174,17 +181,10 @@ impl Shared {
         })
     }
 
-    /// The query that reads a partition from a time on; without a token, the roots.
+    /// The query that reads a partition from a time on; without a token, the roots. It has no end,
+    /// not even that of the settings: a query that ends is no proof that all was told, and now and
+    /// then one ends too early, while what is told behind an end is a proof.
     pub(crate) fn statement(&self, token: Option<&str>, from: Timestamp) -> Statement {
-        self.window(token, from, self.end)
-    }
-
-    /// The query for the roots at a time, whatever the end.
-    pub(crate) fn roots(&self, at: Timestamp) -> Statement {
-        self.window(None, at, None)
-    }
-
-    fn window(&self, token: Option<&str>, from: Timestamp, to: Option<Timestamp>) -> Statement {
         let stream = &self.settings.change_stream;
         let sql = match self.catalog.dialect {
             Dialect::GoogleSql => format!(
@@ -198,14 +198,19 @@ impl Shared {
         let heartbeat = i64::try_from(self.heartbeat().as_millis()).unwrap_or(i64::MAX);
         Statement::new(sql)
             .with("p1", Parameter::Timestamp(Some(from)))
-            .with("p2", Parameter::Timestamp(to))
+            .with("p2", Parameter::Timestamp(None))
             .with("p3", Parameter::Text(token.map(str::to_owned)))
             .with("p4", Parameter::Int(heartbeat))
     }
 
     fn heartbeat(&self) -> Duration {
         let every = self.settings.heartbeat_every.duration();
-        if self.settings.partitions_max.is_some() { every.min(HEARTBEAT_IN_A_TURN) } else { every }
+        if self.settings.partitions_max.is_some() {
+            return every.min(HEARTBEAT_IN_A_TURN);
+        }
+        // By the clock here, which is near enough for this.
+        let is_soon = |end: Timestamp| end <= Timestamp::now() + every;
+        if self.end.is_some_and(is_soon) { every.min(HEARTBEAT_AT_THE_END) } else { every }
     }
 
     /// How long a query may tell nothing at all.

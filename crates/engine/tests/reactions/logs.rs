@@ -139,6 +139,36 @@ async fn a_status_line_comes_at_each_change_of_state_and_every_10_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_low_watermark_is_that_of_the_last_partition_and_logged_at_debug() {
+    let (early, late) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH + Duration::from_secs(9));
+    let told = |at| Event::Changes { changes: vec![change(1)], position: Some(at) };
+    let cases = [
+        ([place(1).as_of(late), place(1).as_of(early)], Some(early)),
+        ([place(1).as_of(late), place(1)], None),
+    ];
+    for (positions, expected) in cases {
+        let (log, _guard) = Log::begin();
+        let script = Script::new(Lines {
+            partitions: vec![Partition::new("a"), Partition::new("b")],
+            events: positions.into_iter().map(|at| vec![Ok(told(at))]).collect(),
+            ..Lines::default()
+        });
+        script.run_until(Until::Stopped, Delivery::default(), seconds(15)).await.unwrap();
+        let lines = log.lines();
+        let marks = lines.iter().filter(|line| line["low_watermark"].is_string());
+        let marks: Vec<_> = marks
+            .map(|line| {
+                assert_eq!(text(line, "level"), "DEBUG");
+                (text(line, "timestamp"), text(line, "low_watermark").parse().unwrap())
+            })
+            .collect();
+        let expected: Vec<(&str, Timestamp)> =
+            expected.iter().flat_map(|at| ["10", "15", "15"].map(|second| (second, *at))).collect();
+        assert_eq!(marks, expected, "nothing before both are saved: {lines:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_recovery_is_a_state_and_says_why() {
     let (log, _guard) = Log::begin();
     let script = whole(vec![changes(1, 2)]);

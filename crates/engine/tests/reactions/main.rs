@@ -295,6 +295,42 @@ async fn an_end_does_not_wait_for_save_every_and_what_has_not_ended_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ends_that_wait_together_are_one_save() {
+    let parents: Vec<_> = (0..50).map(|number| Partition::new(format!("p{number:02}"))).collect();
+    let events = (0..50).map(|number| {
+        let mut child = Partition::new(format!("c{number:02}"));
+        child.parents = vec![parents[number].id.clone()];
+        let announced = Ok(Event::Children { partitions: vec![child] });
+        vec![changes(1, 1), announced, Ok(Event::Finished)]
+    });
+    let events = events.collect();
+    let script = Script::new(Lines { partitions: parents.clone(), events, ..Lines::default() });
+    script.run_until(Until::Stopped, Delivery::default(), seconds(60)).await.unwrap();
+    assert_eq!(script.count("read c"), 50);
+    // One says which partitions there are.
+    let saves = script.count("save");
+    assert!(saves <= 4, "{saves}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_waits_for_others_a_moment_at_most() {
+    let busy = (1..=1_000).map(|number| changes(number, number)).collect();
+    let script = Script::new(Lines {
+        partitions: vec![Partition::new("ends"), Partition::new("lives")],
+        events: [vec![changes(1, 1), Ok(Event::Finished)], busy].into(),
+        write_takes: Duration::from_millis(1),
+        ..Lines::default()
+    });
+    let begun = Instant::now();
+    script.run_until(Until::Stopped, Delivery::default(), seconds(60)).await.unwrap();
+    let calls = script.calls();
+    let ended = calls.iter().position(|call| call.contains("ends 1")).unwrap();
+    let writes = calls[ended..].iter().filter(|call| call.starts_with("write")).count();
+    assert!(writes > 900, "{writes} of 1000 were still to come");
+    assert!(script.lines().saved_at[1] - begun < Duration::from_millis(30));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_read_meanwhile_is_flushed_together() {
     let script = whole((1..=50).map(|number| changes(number, number)).chain([idle(50)]).collect());
     script.run(Delivery::default(), pending()).await.unwrap();

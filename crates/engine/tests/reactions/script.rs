@@ -34,6 +34,8 @@ pub struct Lines {
     pub writes: VecDeque<Result<()>>,
     pub flushes: VecDeque<Result<()>>,
     pub flush_hangs: bool,
+    /// How long each write takes.
+    pub write_takes: Duration,
     /// What each opening of the sink comes to.
     pub sink_openings: VecDeque<Result<()>>,
     pub waits_for_lock: bool,
@@ -216,6 +218,10 @@ impl Source for Script {
 impl Sink for Script {
     async fn write(&mut self, changes: &[Change]) -> Result<()> {
         self.call(format!("write {}", changes.len()));
+        let takes = self.lines().write_takes;
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
         self.lines().writes.pop_front().unwrap_or(Ok(()))
     }
 

@@ -1,6 +1,7 @@
 //! The writes of a commit.
 
 use prost_types::ListValue;
+use tonic::Status;
 
 use crate::{
     datum::Datum,
@@ -8,8 +9,11 @@ use crate::{
     store::{Transaction, Write, WriteOperation},
 };
 
+/// How many values a commit writes at most; a row that is removed counts as one.
+const MUTATIONS_MAX: usize = 80_000;
+
 /// The writes that a commit asks for. Of deletions, single keys are understood.
-pub(crate) fn transaction(request: CommitRequest) -> Transaction {
+pub(crate) fn transaction(request: CommitRequest) -> Result<Transaction, Status> {
     let tag = request.request_options.map(|options| options.transaction_tag).unwrap_or_default();
     let mut writes = Vec::new();
     for mutation in request.mutations {
@@ -24,7 +28,13 @@ pub(crate) fn transaction(request: CommitRequest) -> Transaction {
             None => {}
         }
     }
-    Transaction { writes, tag }
+    if writes.iter().map(|write| write.columns.len().max(1)).sum::<usize>() > MUTATIONS_MAX {
+        return Err(Status::invalid_argument(
+            "The transaction contains too many mutations. Insert and update operations count with \
+             the multiplicity of the number of columns they affect.",
+        ));
+    }
+    Ok(Transaction { writes, tag })
 }
 
 fn add(writes: &mut Vec<Write>, operation: WriteOperation, message: WriteMessage) {

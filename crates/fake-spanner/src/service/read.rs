@@ -1,6 +1,6 @@
 //! Rows of a table as they were at a time.
 
-use std::ops::Bound;
+use std::{collections::BTreeSet, ops::Bound};
 
 use jiff::Timestamp;
 use prost::{Message, bytes::Bytes};
@@ -11,10 +11,12 @@ use crate::{
     datum::{Datum, Key},
     messages::{
         KeyRange, KeySet, Mode, RangeEnd, RangeStart, ReadRequest, Selector, TimestampBound,
+        Transaction, TransactionOptions,
     },
     query::{Frame, row_of},
     server::Shared,
     store::{Row, Store},
+    transactions,
 };
 
 /// How many rows a message has.
@@ -24,6 +26,10 @@ const ROWS: usize = 50;
 pub(crate) fn rows(shared: &Shared, request: &ReadRequest) -> Result<Vec<Bytes>, Status> {
     let mut store = shared.store();
     let at = timestamp(&mut store, request)?;
+    let transaction = writing(request, at);
+    if let Some(id) = &transaction {
+        shared.transactions().note(id, &request.table);
+    }
     if at < store.oldest_version {
         return Err(Status::failed_precondition(format!(
             "Read-only transaction timestamp {at} has exceeded the maximum timestamp staleness"
@@ -37,10 +43,23 @@ pub(crate) fn rows(shared: &Shared, request: &ReadRequest) -> Result<Vec<Bytes>,
     let places = request.columns.iter().map(place).collect::<Result<Vec<_>, _>>()?;
     let keys = request.key_set.clone().unwrap_or_default();
     let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0);
-    let wanted = rows.at(at).filter(|(key, _)| is_among(key, &keys));
-    let values = wanted.take(limit.unwrap_or(usize::MAX)).map(|(_, row)| values(row, &places));
-    let values: Vec<_> = values.collect();
-    let metadata = row_of(rows.fields(&places, store.dialect));
+    let wanted: Vec<_> = match keys.all || !keys.ranges.is_empty() {
+        true => {
+            let wanted = rows.at(at).filter(|(key, _)| is_among(key, &keys));
+            wanted.map(|(_, row)| row).take(limit.unwrap_or(usize::MAX)).collect()
+        }
+        false => {
+            let keys: BTreeSet<_> = keys.keys.into_iter().map(|key| Key(Datum::all(key))).collect();
+            let wanted = keys.iter().filter_map(|key| rows.row_at(key, at));
+            wanted.take(limit.unwrap_or(usize::MAX)).collect()
+        }
+    };
+    let values: Vec<_> = wanted.into_iter().map(|row| values(row, &places)).collect();
+    let mut metadata = row_of(rows.fields(&places, store.dialect));
+    // A client that begins one with its first read is told here which it is.
+    let is_new = matches!(selector(request), Some(Selector::Begin(_)));
+    metadata.transaction =
+        transaction.filter(|_| is_new).map(|id| Transaction { id, ..Transaction::default() });
     Ok(frames(&values, &metadata))
 }
 
@@ -63,16 +82,26 @@ pub(crate) fn values(row: &Row, places: &[usize]) -> Vec<Bytes> {
     places.iter().map(|&place| row[place].value().encode_to_vec().into()).collect()
 }
 
+fn selector(request: &ReadRequest) -> Option<&Selector> {
+    request.transaction.as_ref()?.selector.as_ref()
+}
+
+/// The transaction of a read that may be followed by writes.
+fn writing(request: &ReadRequest, at: Timestamp) -> Option<Bytes> {
+    match selector(request)? {
+        Selector::Begin(TransactionOptions { mode: Some(Mode::ReadWrite(_)) }) => {
+            Some(transactions::id(at))
+        }
+        Selector::Id(id) => Some(id.clone()),
+        _ => None,
+    }
+}
+
 fn timestamp(store: &mut Store, request: &ReadRequest) -> Result<Timestamp, Status> {
-    let selector = request.transaction.as_ref().and_then(|selector| selector.selector.as_ref());
-    let options = match selector {
+    let options = match selector(request) {
         None => return Ok(store.tick()),
         Some(Selector::SingleUse(options) | Selector::Begin(options)) => options,
-        Some(Selector::Id(id)) => {
-            let text = std::str::from_utf8(id).unwrap_or_default();
-            let unknown = |_| Status::not_found("Transaction not found");
-            return text.parse().map_err(unknown);
-        }
+        Some(Selector::Id(id)) => return transactions::time(id),
     };
     let Some(Mode::ReadOnly(read_only)) = &options.mode else { return Ok(store.tick()) };
     match &read_only.bound {

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::{Rows, transaction::Changed};
 use crate::{
     datum::Datum,
-    schema::{Capture, Dialect},
+    schema::{Capture, Dialect, Table},
 };
 
 /// Rows of a table that a transaction changed in the same way, as one partition tells of them.
@@ -99,8 +99,8 @@ pub(crate) fn of_transaction(
 ) -> Vec<(Arc<str>, Record)> {
     let mut records: Vec<(Arc<str>, Record)> = Vec::new();
     for row in changed.iter().filter(|row| tables[row.table].table.is_watched) {
-        let Some(mod_type) = mod_type(row) else { continue };
         let rows = &tables[row.table];
+        let Some(mod_type) = mod_type(&rows.table, row) else { continue };
         let token = token(row);
         let columns = columns(scope, rows, row, mod_type);
         let change = images(scope.capture, rows, row, &columns);
@@ -163,10 +163,12 @@ fn number(records: &mut [(Arc<str>, Record)]) {
 }
 
 /// What really happened to a row; nothing to one that was added and removed.
-fn mod_type(row: &Changed) -> Option<&'static str> {
+/// Of a row of which only the key was written nothing is told, unless it is new.
+fn mod_type(table: &Table, row: &Changed) -> Option<&'static str> {
+    let is_told = || row.written.iter().any(|place| !table.columns[*place].is_key);
     match (&row.before, &row.after) {
         (None, Some(_)) => Some("INSERT"),
-        (Some(_), Some(_)) => Some("UPDATE"),
+        (Some(_), Some(_)) => is_told().then_some("UPDATE"),
         (Some(_), None) => Some("DELETE"),
         (None, None) => None,
     }
@@ -176,11 +178,9 @@ fn mod_type(row: &Changed) -> Option<&'static str> {
 fn columns(scope: &Scope, rows: &Rows, row: &Changed, mod_type: &str) -> Vec<usize> {
     let is_told = |place: &usize| {
         rows.table.columns[*place].is_key
-            || match mod_type {
-                "UPDATE" => scope.capture.has_whole_row() || row.written.contains(place),
-                "DELETE" => scope.capture.has_old(),
-                _ => true,
-            }
+            || mod_type != "UPDATE"
+            || scope.capture.has_whole_row()
+            || row.written.contains(place)
     };
     (0..rows.table.columns.len()).filter(is_told).collect()
 }

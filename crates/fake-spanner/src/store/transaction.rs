@@ -1,5 +1,6 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use tonic::Status;
 
 use super::{Row, Rows};
@@ -64,14 +65,14 @@ impl From<Vec<Write>> for Transaction {
 /// What becomes of each row that a transaction writes to, in the order of the first writes.
 pub(crate) fn rows(tables: &[Rows], transaction: &Transaction) -> Result<Vec<Changed>, Status> {
     let mut changed: Vec<Changed> = Vec::new();
+    let mut known: BTreeMap<(usize, Key), usize> = BTreeMap::new();
     for write in &transaction.writes {
         let table = tables.iter().position(|rows| rows.table.name == write.table);
         let Some(table) = table else {
             return Err(Status::not_found(format!("Table not found: {}", write.table)));
         };
         let (key, cells) = cells(&tables[table], write)?;
-        let known = changed.iter().position(|row| row.table == table && row.key == key);
-        let index = known.unwrap_or_else(|| {
+        let index = *known.entry((table, key.clone())).or_insert_with(|| {
             let before = tables[table].current(&key);
             let after = before.clone();
             changed.push(Changed { table, key, before, after, written: BTreeSet::new() });
@@ -104,7 +105,23 @@ fn cells(rows: &Rows, write: &Write) -> Result<(Key, Vec<(usize, Datum)>), Statu
     Ok((key, cells))
 }
 
+/// What stands for the time of the commit.
+const COMMIT_TIMESTAMP: &str = "spanner.commit_timestamp()";
+
 impl Changed {
+    /// Writes the time of the commit where that was asked for.
+    pub(crate) fn stamp(&mut self, at: Timestamp) {
+        let is_asked_for = |cell: &Datum| *cell == Datum::text(COMMIT_TIMESTAMP);
+        let Some(row) = self.after.as_ref().filter(|row| row.iter().any(is_asked_for)) else {
+            return;
+        };
+        let stamped = |cell: &Datum| match is_asked_for(cell) {
+            true => Datum::text(at.to_string()),
+            false => cell.clone(),
+        };
+        self.after = Some(row.iter().map(stamped).collect());
+    }
+
     fn write(
         &mut self,
         rows: &Rows,

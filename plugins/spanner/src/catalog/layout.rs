@@ -1,6 +1,6 @@
 //! Where the values of a record go in a row of its table.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use rowtide_core::{Column, Error, Result, Row, Table, Value};
 use serde::{Deserialize, Deserializer, de};
@@ -29,8 +29,29 @@ pub(super) struct Signature {
     columns: Vec<RecordColumn>,
 }
 
+/// The layout of the last record: that of the next one is mostly the same.
+#[derive(Debug, Default)]
+pub(crate) struct Recent(Option<(Signature, Arc<Layout>)>);
+
 /// The members of a JSON object, in order, their values as they stand there.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
+struct Members<'a>(Vec<(Name<'a>, &'a RawValue)>);
+
+/// A name, which is copied only if it has to be.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Recent {
+    /// The layout of a record, if the last one had the same.
+    pub(crate) fn of(&self, record: &DataRecord) -> Option<Arc<Layout>> {
+        let (signature, layout) = self.0.as_ref()?;
+        let is_same = signature.table == record.table && signature.columns == record.columns;
+        is_same.then(|| Arc::clone(layout))
+    }
+
+    pub(crate) fn keep(&mut self, record: &DataRecord, layout: &Arc<Layout>) {
+        self.0 = Some((Signature::of(record), Arc::clone(layout)));
+    }
+}
 
 impl Signature {
     pub(super) fn of(record: &DataRecord) -> Self {
@@ -94,11 +115,14 @@ impl Layout {
             let members: Members<'_> = serde_json::from_str(object)
                 .map_err(|_| self.unreadable("values that are no JSON object"))?;
             for (name, raw) in members.0 {
-                let Some((place, of)) = self.places.get(&name) else {
-                    return Err(self.unreadable(&format!("a column `{name}` without type")));
+                let Some((place, of)) = self.places.get(&*name.0) else {
+                    return Err(self.unreadable(&format!("a column `{}` without type", name.0)));
                 };
                 values[*place] = value::of_json(raw, of).ok_or_else(|| {
-                    self.unreadable(&format!("a value of column `{name}` that is not of its type"))
+                    self.unreadable(&format!(
+                        "a value of column `{}` that is not of its type",
+                        name.0
+                    ))
                 })?;
             }
         }

@@ -110,9 +110,7 @@ impl Saving {
         update: &CheckpointUpdate,
         before: Before,
     ) -> Result<Self> {
-        let is_kept =
-            |state: &&rowtide_core::PartitionState| !update.forgotten.contains(&state.partition.id);
-        let targets = update.states.iter().filter(is_kept).map(Target::of);
+        let targets = update.states.iter().map(Target::of);
         let forgotten = update.forgotten.iter().map(|id| id.as_str().to_owned()).collect();
         Ok(Self { tables, claim, targets: targets.collect::<Result<_>>()?, forgotten, before })
     }
@@ -138,11 +136,11 @@ impl Saving {
         if self.before.is_unfinished || self.targets.iter().any(is_unfinished) {
             return Ok(Rest::Unfinished);
         }
+        let targets = self.targets.iter().map(|target| &target.token);
+        let named: HashSet<_> = targets.chain(&self.forgotten).collect();
         let mut rest = Rest::Nothing;
         for (token, state) in self.tables.states(reads).await? {
-            let is_named = self.forgotten.contains(&token)
-                || self.targets.iter().any(|target| target.token == token);
-            match (is_named, row::is_finished(&state)) {
+            match (named.contains(&token), row::is_finished(&state)) {
                 (true, _) => {}
                 (false, true) => rest = Rest::Finished,
                 (false, false) => return Ok(Rest::Unfinished),

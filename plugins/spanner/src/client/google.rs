@@ -36,7 +36,7 @@ struct Google {
 
 struct GoogleRows {
     rows: ResultSet,
-    _lease: Lease,
+    lease: Lease,
     columns: Vec<(String, Type)>,
 }
 
@@ -89,9 +89,10 @@ impl Google {
 #[async_trait]
 impl Client for Google {
     async fn query(&self, statement: Statement) -> Result<Box<dyn Rows>, Failure> {
-        let lease = self.channels.lease().await?;
+        let mut lease = self.channels.lease().await?;
         let transaction = lease.database.single_use().build();
         let rows = transaction.execute_query(self.statement(statement)).await;
+        lease.hears();
         let rows = rows.map_err(|error| lease.noted(failure(error)))?;
         Ok(Box::new(GoogleRows::new(rows, lease)))
     }
@@ -112,22 +113,24 @@ impl Client for Google {
         if let Some(tag) = &self.address.request_tag {
             read = read.set_request_tag(tag);
         }
-        let lease = self.channels.lease().await?;
+        let mut lease = self.channels.lease().await?;
         let transaction = lease.database.single_use().set_timestamp_bound(bound).build();
         let rows = transaction.execute_read(read.build()).await;
+        lease.hears();
         let rows = rows.map_err(|error| lease.noted(failure(error)))?;
         Ok(Box::new(GoogleRows::new(rows, lease)))
     }
 
     async fn now(&self) -> Result<Timestamp, Failure> {
-        let lease = self.channels.lease().await?;
+        let mut lease = self.channels.lease().await?;
         let transaction = lease
             .database
             .read_only_transaction()
             .set_begin_transaction_option(BeginTransactionOption::ExplicitBegin)
             .build()
-            .await
-            .map_err(|error| lease.noted(failure(error)))?;
+            .await;
+        lease.hears();
+        let transaction = transaction.map_err(|error| lease.noted(failure(error)))?;
         let at = transaction.read_timestamp();
         at.and_then(|at| Timestamp::new(at.seconds(), at.nanos()).ok()).ok_or_else(|| Failure {
             code: Code::Unavailable,
@@ -136,8 +139,9 @@ impl Client for Google {
     }
 
     async fn transact(&self, work: Arc<dyn Work>) -> Result<Result<()>, Failure> {
-        let lease = self.channels.lease().await?;
+        let mut lease = self.channels.lease().await?;
         let ran = transaction::run(lease.database.clone(), Arc::clone(&self.address), work).await;
+        lease.hears();
         ran.map_err(|failure| lease.noted(failure))
     }
 
@@ -151,7 +155,7 @@ impl GoogleRows {
         let metadata = rows.metadata();
         let types = metadata.column_types().iter().map(kind);
         let columns = metadata.column_names().iter().cloned().zip(types).collect();
-        Self { rows, _lease: lease, columns }
+        Self { rows, lease, columns }
     }
 }
 
@@ -162,7 +166,10 @@ impl Rows for GoogleRows {
     }
 
     async fn next(&mut self) -> Result<Option<Vec<Cell>>, Failure> {
-        let row = self.rows.next().await.transpose().map_err(failure)?;
+        self.lease.waits();
+        let row = self.rows.next().await.transpose().map_err(failure);
+        self.lease.hears();
+        let row = row?;
         Ok(row.map(|row| row.into_values().into_iter().map(cell).collect()))
     }
 }

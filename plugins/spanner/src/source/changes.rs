@@ -1,6 +1,6 @@
 //! What a record says, as changes.
 
-use std::sync::Arc;
+use std::{mem::take, sync::Arc};
 
 use rowtide_core::{Change, ChangeId, Metadata, Operation, Result, Row, Transaction, Value};
 
@@ -25,7 +25,8 @@ pub(super) fn of_record(
     let scope = scope(record);
     let transaction =
         Arc::new(Transaction { id: record.transaction.as_str().into(), changes: None });
-    let metadata = metadata(record, layout, origin);
+    let mut metadata = metadata(record, layout, origin);
+    let last = record.mods.len().saturating_sub(1);
     let sequence = record.sequence.parse::<u64>().unwrap_or_default();
     let change = |(number, row): (usize, &Mod)| {
         let id = ChangeId::new(Arc::clone(&scope)).major(sequence).minor(number as u64);
@@ -33,8 +34,10 @@ pub(super) fn of_record(
         (change.before, change.after) = images(record, layout, row)?;
         change.committed_at = Some(record.committed_at);
         change.transaction = Some(Arc::clone(&transaction));
+        // Nobody needs it any more behind the last one, which most often is the first.
+        let shared = if number == last { take(&mut metadata) } else { metadata.clone() };
         let number = i64::try_from(number).unwrap_or(i64::MAX);
-        change.metadata = Some(Arc::new(metadata.clone().with("mod_number", number)));
+        change.metadata = Some(Arc::new(shared.with("mod_number", number)));
         Ok(change)
     };
     record.mods.iter().enumerate().map(change).collect()

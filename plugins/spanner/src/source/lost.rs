@@ -146,7 +146,7 @@ impl Shared {
     /// What there is at a time, unless the stream does not keep it.
     async fn kept(&self, at: Timestamp) -> Result<Option<Restart>> {
         let failed = |failure: Failure| failure.error("failed to look for the earliest change");
-        let mut rows = match self.answered(self.client.query(self.roots(at))).await {
+        let mut rows = match self.answered(self.client.query(self.statement(None, at))).await {
             Err(failure) if failure.code == Code::OutOfRange => return Ok(None),
             rows => rows.map_err(failed)?,
         };

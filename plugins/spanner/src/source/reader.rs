@@ -9,6 +9,7 @@ use std::{
 use jiff::Timestamp;
 use rowtide_core::{Change, Error, Event, Partition, PartitionId, Result};
 use rowtide_failpoint::reach;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{
@@ -17,13 +18,16 @@ use super::{
     query::{End, Message, Query},
     token,
 };
-use crate::record::{ChildrenRecord, DataRecord, Record};
+use crate::{
+    catalog::Recent,
+    record::{ChildrenRecord, DataRecord, Record},
+};
 
 /// How many bytes of changes an event has at most, but for one change.
 const EVENT_BYTES: usize = 256 * 1024;
 
-/// Asks for a partition again and again until it has told of its children, or has reached the end
-/// that the settings name. Only those two prove that it is over.
+/// Asks for a partition again and again until it has told of its children, or of something behind
+/// the end that the settings name. Only those two prove that it is over.
 pub(super) struct Reader {
     pub(super) shared: Arc<Shared>,
     pub(super) id: PartitionId,
@@ -38,15 +42,15 @@ pub(super) struct Reader {
     pub(super) retreats: u8,
     /// Where it went on after its position was lost, if it did.
     pub(super) restarted_at: Option<Timestamp>,
-    /// The upstream's time when this reader was made.
-    opened: Option<Timestamp>,
+    opened: Instant,
+    /// What the upstream's time was at most when this reader was opened, once that is known.
+    opened_at: Option<Timestamp>,
     is_caught_up: bool,
     query: Option<Query>,
     /// Whether the query has told anything new.
     pub(super) has_told: bool,
     has_children: bool,
-    /// Whether a query that ended has nothing new after the end of the settings.
-    is_confirming: bool,
+    layout: Recent,
     /// Transactions of which more is to come.
     unfinished: HashSet<String>,
     batch: Batch,
@@ -78,12 +82,13 @@ impl Reader {
             earlier: None,
             retreats: 0,
             restarted_at: None,
-            opened: None,
+            opened: Instant::now(),
+            opened_at: None,
             is_caught_up: false,
             query: None,
             has_told: false,
             has_children: false,
-            is_confirming: false,
+            layout: Recent::default(),
             unfinished: HashSet::new(),
             batch: Batch::default(),
             events: VecDeque::new(),
@@ -101,7 +106,7 @@ impl Reader {
                 return Ok(None);
             }
             match &mut self.query {
-                None => self.ask().await?,
+                None => self.ask(),
                 Some(query) => {
                     let message = query.next().await;
                     self.take(message).await?;
@@ -110,22 +115,25 @@ impl Reader {
         }
     }
 
-    async fn ask(&mut self) -> Result<()> {
+    fn ask(&mut self) {
         if self.shared.end.is_some_and(|end| self.place.told_up_to() >= end) {
             self.finish();
-            return Ok(());
-        }
-        if self.opened.is_none() {
-            self.opened = Some(self.shared.now().await?);
+            return;
         }
         reach!("spanner: partition asked for");
+        self.look_at_clock();
         let from = self.earlier.unwrap_or(self.place.at());
         self.has_told = false;
         // A query that was given up may have told some of the children only.
         self.has_children = false;
         let statement = self.shared.statement(self.token.as_deref(), from);
         self.query = Some(Query::start(&self.shared, statement));
-        Ok(())
+    }
+
+    fn look_at_clock(&mut self) {
+        if self.opened_at.is_none() && !self.is_caught_up {
+            self.opened_at = self.shared.clock.since(self.opened);
+        }
     }
 
     /// Takes a message, and those that are there already, until an event is full.
@@ -133,9 +141,16 @@ impl Reader {
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
-                Message::Record(Record::Data(record), _room) => self.tell(&record).await?,
-                Message::Record(Record::Heartbeat(at), _room) => self.tell_through(at),
-                Message::Record(Record::Children(record), _room) => self.tell_children(record)?,
+                Message::Record(record, _room) => {
+                    if let Some(end) = self.shared.end.filter(|end| record.is_behind(*end)) {
+                        return self.reach(end);
+                    }
+                    match record {
+                        Record::Data(record) => self.tell(&record).await?,
+                        Record::Heartbeat(at) => self.tell_through(at),
+                        Record::Children(record) => self.tell_children(record)?,
+                    }
+                }
                 Message::End(end) => {
                     self.query = None;
                     self.flush()?;
@@ -148,6 +163,15 @@ impl Reader {
             next = self.query.as_mut().and_then(Query::ready);
         }
         self.flush()
+    }
+
+    /// Everything up to the end of the settings has been told.
+    fn reach(&mut self, end: Timestamp) -> Result<()> {
+        self.query = None;
+        self.tell_through(end);
+        self.flush()?;
+        self.finish();
+        Ok(())
     }
 
     async fn tell(&mut self, record: &DataRecord) -> Result<()> {
@@ -169,7 +193,14 @@ impl Reader {
         if !settings.tables.matches(&record.table) || !settings.delivers(record.operation) {
             return Ok(());
         }
-        let layout = self.shared.catalog.layout(record).await?;
+        let layout = match self.layout.of(record) {
+            Some(layout) => layout,
+            None => {
+                let layout = self.shared.catalog.layout(record).await?;
+                self.layout.keep(record, &layout);
+                layout
+            }
+        };
         let origin = changes::Origin { stream: &self.shared.path, token: self.id.as_str() };
         let changes = changes::of_record(record, &layout, &origin)?;
         self.batch.bytes += changes.iter().map(Change::bytes).sum::<usize>();
@@ -187,7 +218,6 @@ impl Reader {
 
     fn note_news(&mut self) {
         self.has_told = true;
-        self.is_confirming = false;
         self.earlier = None;
         self.retreats = 0;
     }
@@ -197,9 +227,6 @@ impl Reader {
         self.flush()?;
         self.has_told = true;
         self.has_children = true;
-        if self.shared.end.is_some_and(|end| record.start > end) {
-            return Ok(());
-        }
         let is_root = self.token.is_none();
         // What the root does not want, its children do not want either.
         let start = match is_root && self.place.told_up_to() >= record.start {
@@ -225,12 +252,13 @@ impl Reader {
 
     /// Makes an event of what has been told. No position stands inside of a transaction.
     fn flush(&mut self) -> Result<()> {
+        self.look_at_clock();
         let Batch { changes, has_moved, .. } = take(&mut self.batch);
         let is_whole = self.unfinished.is_empty() && self.token.is_some();
         let position = if is_whole { Some(self.place.position()?) } else { None };
         let passes = !self.is_caught_up
             && is_whole
-            && self.opened.is_some_and(|opened| self.place.told_up_to() >= opened);
+            && self.opened_at.is_some_and(|opened| self.place.told_up_to() >= opened);
         if !changes.is_empty() || has_moved && is_whole && !passes {
             self.events.push_back(Event::Changes { changes, position: position.clone() });
         }
@@ -249,7 +277,7 @@ impl Reader {
 
     async fn end(&mut self, end: End) -> Result<()> {
         match end {
-            End::Clean => self.end_clean().await,
+            End::Clean => self.end_clean(),
             End::TurnOver => Ok(()),
             End::Silent => {
                 warn!(partition = %self.id, "a query told nothing for too long; asking anew");
@@ -260,36 +288,16 @@ impl Reader {
         }
     }
 
-    async fn end_clean(&mut self) -> Result<()> {
+    fn end_clean(&mut self) -> Result<()> {
         if self.has_children {
             self.finish();
             return Ok(());
         }
-        if let Some(end) = self.shared.end
-            && self.has_reached(end).await?
-        {
-            if self.place.tell_through(end) && self.token.is_some() {
-                let position = Some(self.place.position()?);
-                self.events.push_back(Event::Changes { changes: Vec::new(), position });
-            }
-            self.finish();
-            return Ok(());
-        }
-        if self.has_told || self.is_confirming {
+        if self.has_told {
             debug!(partition = %self.id, "a query ended before its partition; asking anew");
             return Ok(());
         }
         let message = format!("partition `{}` ended without telling where it goes on", self.id);
         Err(Error::transient(message))
-    }
-
-    /// Whether everything up to the end of the settings has been told. A query that ends is no
-    /// proof, since now and then one ends too early; two after that end with nothing new are.
-    async fn has_reached(&mut self, end: Timestamp) -> Result<bool> {
-        if self.place.told_up_to() >= end || self.is_confirming {
-            return Ok(true);
-        }
-        self.is_confirming = self.shared.now().await? > end;
-        Ok(false)
     }
 }

@@ -1,8 +1,10 @@
 //! The source against a server that misbehaves: by a seed, with writers, churn and kills by the
 //! same seed; and each misbehaviour alone.
 
+mod bounded;
 mod cases;
 mod golden;
+mod metadata;
 mod mutants;
 mod nemesis;
 mod pipeline;

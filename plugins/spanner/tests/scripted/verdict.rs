@@ -50,6 +50,14 @@ impl Truth {
         });
         Self { told, of_partition, parents: parents.collect() }
     }
+
+    /// Leaves out what comes after a time.
+    pub(crate) fn end_at(&mut self, end: Timestamp) {
+        self.told.retain(|_, told| told.committed_at <= end);
+        for names in self.of_partition.values_mut() {
+            names.retain(|name| self.told.contains_key(name));
+        }
+    }
 }
 
 struct Judge<'t> {
