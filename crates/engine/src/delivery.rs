@@ -1,8 +1,8 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use rowtide_core::{
-    Change, CheckpointUpdate, Context, Error, ErrorKind, Event, Partition, PartitionId, Position,
-    Result, Shutdown, Sink, Source,
+    Change, CheckpointUpdate, Context, Error, ErrorKind, Event, PartitionId, Position, Result,
+    Shutdown, Sink, Source,
 };
 use rowtide_failpoint::reach;
 use tokio::time::{Instant, sleep_until};
