@@ -11,7 +11,11 @@ mod test;
 mod tidy;
 mod workspace;
 
-use std::{error::Error, process::ExitCode};
+use std::{
+    error::Error,
+    fs,
+    process::{Command, ExitCode},
+};
 
 use clap::{Parser, Subcommand};
 
@@ -104,11 +108,21 @@ fn bench(workspace: &Workspace, arguments: &[String]) -> Result {
 
 /// Chaos is a package of its own as well: it speaks to brokers and databases.
 fn chaos(workspace: &Workspace, arguments: &[String]) -> Result {
-    let mut build = process::cargo(workspace);
-    build.args(["build", "--quiet", "--package", "rowtide", "--features", "full"]);
-    process::check(&mut build)?;
+    let program = workspace.target.join("debug/rowtide");
+    let points = workspace.target.join("debug/rowtide-failpoints");
+    // The second build first, since both have one name.
+    process::check(&mut build(workspace, "rowtide/full,rowtide/failpoints"))?;
+    fs::copy(&program, &points)?;
+    process::check(&mut build(workspace, "rowtide/full"))?;
     let mut chaos = process::cargo(workspace);
     chaos.args(["run", "--quiet", "--package", "rowtide-chaos", "--"]);
-    chaos.arg("--rowtide").arg(workspace.target.join("debug/rowtide"));
+    chaos.arg("--rowtide").arg(program).arg("--failpoints").arg(points);
     Ok(process::check(chaos.args(arguments))?)
+}
+
+/// Builds the program with what the tests were built with.
+fn build(workspace: &Workspace, features: &str) -> Command {
+    let mut build = process::cargo(workspace);
+    build.args(["build", "--quiet", "--workspace", "--bin", "rowtide", "--features", features]);
+    build
 }

@@ -119,7 +119,13 @@ impl Instance {
     }
 
     pub(crate) fn start(&mut self, variables: &[(&str, &str)]) -> Outcome {
-        let mut command = self.program.command(&["run"], &self.log_name())?;
+        self.start_as(&self.program.path.clone(), variables)
+    }
+
+    /// Starts another build of it.
+    pub(crate) fn start_as(&mut self, path: &Path, variables: &[(&str, &str)]) -> Outcome {
+        let program = Program { path: path.to_owned(), ..self.program.clone() };
+        let mut command = program.command(&["run"], &self.log_name())?;
         command.stdout(Stdio::null()).envs(variables.iter().copied());
         self.begin = self.log_length();
         self.child = Some(command.spawn()?);

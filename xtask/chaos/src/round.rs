@@ -14,7 +14,7 @@ use crate::{
     Outcome,
     history::{Begun, Entry, History, Message, What},
     instance::{Instance, Program, end_of_log},
-    nemesis::{World, process::Processes},
+    nemesis::{World, failpoint::Points, process::Processes},
     pipeline::Pipeline,
     report,
     scene::{Draw, Scene},
@@ -34,6 +34,7 @@ const START_LIMIT: Duration = Duration::from_secs(90);
 
 pub(crate) struct Round<'a> {
     pub(crate) program: &'a Path,
+    pub(crate) points: Option<&'a Points>,
     pub(crate) sites: &'a Sites,
     pub(crate) scene: Scene,
     pub(crate) seed: u64,
@@ -87,6 +88,7 @@ impl Round<'_> {
         let mut processes = Processes {
             pipeline: &pipeline,
             world: &world,
+            points: self.points,
             instances: instances(&program, pipeline.upstream.instances()),
             chance: chance.fork(),
             variables: Vec::new(),

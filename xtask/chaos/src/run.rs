@@ -9,7 +9,9 @@ use clap::Parser;
 use fastrand::Rng;
 
 use crate::{
-    Outcome, history, report,
+    Outcome, history,
+    nemesis::failpoint::Points,
+    report,
     round::{Round, Verdict},
     scene::Scene,
     site::Sites,
@@ -23,6 +25,9 @@ pub struct Arguments {
     /// The program to torment.
     #[arg(long)]
     rowtide: Option<PathBuf>,
+    /// Its second build, with the points at which it can be killed.
+    #[arg(long)]
+    failpoints: Option<PathBuf>,
     /// How long.
     #[arg(long, default_value_t = 5.0)]
     minutes: f64,
@@ -58,6 +63,7 @@ pub fn run(arguments: &Arguments) -> Outcome<bool> {
     let mut seeds = Rng::with_seed(first);
     let mut seed = first;
     let sites = Sites::new()?;
+    let points = arguments.failpoints.as_deref().map(Points::of).transpose()?;
     for number in 0_usize.. {
         let is_over = match arguments.rounds {
             Some(rounds) => number >= rounds as usize,
@@ -69,7 +75,7 @@ pub fn run(arguments: &Arguments) -> Outcome<bool> {
         let scene = scenes[number % scenes.len()];
         let mut chance = Rng::with_seed(!seed);
         let time = Duration::from_secs(chance.u64(20..=60));
-        let round = Round { program, sites: &sites, scene, seed, time };
+        let round = Round { program, points: points.as_ref(), sites: &sites, scene, seed, time };
         match round.run()? {
             Verdict::Passed(line) => println!("{line}"),
             Verdict::Failed(report) => {
@@ -78,6 +84,9 @@ pub fn run(arguments: &Arguments) -> Outcome<bool> {
             }
         }
         seed = seeds.u64(..);
+    }
+    if let Some(points) = points {
+        println!("chaos: {}", points.summary());
     }
     println!("chaos: nothing was found in {:.1} min", begin.elapsed().as_secs_f64() / 60.0);
     Ok(true)

@@ -2,6 +2,7 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod disk;
+pub(crate) mod failpoint;
 pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod server;
@@ -33,8 +34,12 @@ impl Fault {
 }
 
 /// One of these, by weight.
-pub(crate) fn draw<'a, T>(all: &'a [T], weight: fn(&T) -> u32, chance: &mut Rng) -> Option<&'a T> {
-    let sum: u32 = all.iter().map(weight).sum();
+pub(crate) fn draw<'a, T>(
+    all: &'a [T],
+    weight: impl Fn(&T) -> u32,
+    chance: &mut Rng,
+) -> Option<&'a T> {
+    let sum: u32 = all.iter().map(&weight).sum();
     let mut left = chance.u32(0..sum.max(1));
     all.iter().find(|one| match left.checked_sub(weight(one)) {
         Some(rest) => {

@@ -8,7 +8,11 @@ use std::{
 
 use fastrand::Rng;
 
-use super::{World, checkpoint, draw, pause};
+use super::{
+    World, checkpoint, draw,
+    failpoint::{self, Points},
+    pause,
+};
 use crate::{
     Outcome,
     history::{Fate, ProcessEvent, What},
@@ -25,6 +29,9 @@ const HELD: &str = "is held by process";
 /// Longer than `stop_timeout`.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long a process has to get to the point where it is to end.
+const POINT_LIMIT: Duration = Duration::from_secs(6);
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Mishap {
     Kill,
@@ -35,10 +42,11 @@ pub(crate) enum Mishap {
     Second,
     Damage,
     Absence,
+    Point,
 }
 
 /// What is likely.
-const MISHAPS: [(Mishap, u32); 8] = [
+const MISHAPS: [(Mishap, u32); 9] = [
     (Mishap::Kill, 30),
     (Mishap::KillTwice, 8),
     (Mishap::Freeze, 8),
@@ -47,12 +55,15 @@ const MISHAPS: [(Mishap, u32); 8] = [
     (Mishap::Second, 8),
     (Mishap::Damage, 8),
     (Mishap::Absence, 4),
+    (Mishap::Point, 20),
 ];
 
 /// The processes of a round.
 pub(crate) struct Processes<'a> {
     pub(crate) pipeline: &'a Pipeline,
     pub(crate) world: &'a World<'a>,
+    /// The second build, if there is one.
+    pub(crate) points: Option<&'a Points>,
     pub(crate) instances: Vec<Instance>,
     pub(crate) chance: Rng,
     /// Variables of the environment that are drawn for all of a round.
@@ -79,7 +90,12 @@ impl Processes<'_> {
         while Instant::now() < end {
             let longest = self.chance.u64(50..=4_000);
             self.live(Duration::from_millis(longest), end)?;
-            let Some(&(mishap, _)) = draw(&MISHAPS, |(_, weight)| *weight, &mut self.chance) else {
+            let has_points = self.points.is_some();
+            let weight = |(mishap, weight): &(Mishap, u32)| match mishap {
+                Mishap::Point if !has_points => 0,
+                _ => *weight,
+            };
+            let Some(&(mishap, _)) = draw(&MISHAPS, weight, &mut self.chance) else {
                 return Ok(());
             };
             let index = self.chance.usize(..self.pipeline.upstream.instances());
@@ -182,6 +198,7 @@ impl Processes<'_> {
                 self.kill(index)?;
                 pause(&mut self.chance, 1_000, 6_000);
             }
+            Mishap::Point => self.kill_at_a_point(index)?,
         }
         if !self.instances[index].is_running() {
             self.start(index)?;
@@ -223,6 +240,34 @@ impl Processes<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Goes on with the second build, which ends where it is told to, or where it is by then.
+    fn kill_at_a_point(&mut self, index: usize) -> Outcome {
+        let Some(points) = self.points else { return Ok(()) };
+        let Some(place) = points.draw(&self.pipeline.text(), &mut self.chance) else {
+            return Ok(());
+        };
+        let name = place.text();
+        self.world.history.add(What::FaultBegan { name: name.clone() })?;
+        self.kill(index)?;
+        self.note(index, ProcessEvent::Started)?;
+        let mut variables: Vec<_> =
+            self.variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        variables.push((failpoint::VARIABLE, &name));
+        self.instances[index].start_as(&points.program, &variables)?;
+        match self.instances[index].ends_within(POINT_LIMIT)? {
+            Some(None) => points.note_kill(&place),
+            Some(code) if !self.is_shut_out(index, code) => {
+                self.note(index, ProcessEvent::Ended { code })?;
+                return Err(format!("instance {index} ended by itself with {code:?}").into());
+            }
+            Some(_) => {}
+            None => self.instances[index].kill()?,
+        }
+        self.look()?;
+        self.note(index, ProcessEvent::Killed)?;
+        self.world.history.add(What::FaultEnded { name })
     }
 
     /// A second process beside the first: one of them has to go, and spoils nothing.
