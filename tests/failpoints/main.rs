@@ -19,7 +19,7 @@ use std::{
     thread,
 };
 
-use scene::{Ending, Scene, Setting, names};
+use scene::{Ending, Scene, Setting, Source, names};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -81,6 +81,22 @@ fn nothing_is_lost_by_a_kill_at_any_point() {
     let problems = problems.into_inner().unwrap();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     println!("{} points, {} kills", here.len(), kills.into_inner());
+}
+
+#[test]
+fn the_verdict_refuses_what_is_missing() {
+    // The last line of a snapshot is its end, which says nothing of a row.
+    let ends_with_a_change =
+        |setting: &Setting| matches!(setting.source, Source::Log | Source::Outbox);
+    for setting in Setting::ALL.into_iter().filter(ends_with_a_change) {
+        let mut scene = Scene::new(setting).unwrap();
+        scene.prepare().unwrap();
+        scene.drain(None).unwrap();
+        verdict::judge(&scene).unwrap();
+        scene.lose_the_last_line().unwrap();
+        assert!(verdict::judge(&scene).is_err(), "{setting:?}");
+        scene.remove().unwrap();
+    }
 }
 
 #[test]

@@ -201,6 +201,14 @@ impl Scene {
         Ok(text)
     }
 
+    /// What no test would want to happen.
+    pub(crate) fn lose_the_last_line(&self) -> Outcome<()> {
+        let path = self.folder.join("changes.jsonl");
+        let text = fs::read_to_string(&path)?;
+        let end = text.trim_end().rfind('\n').map_or(0, |end| end + 1);
+        Ok(fs::write(path, &text[..end])?)
+    }
+
     pub(crate) fn remove(self) -> Outcome<()> {
         Ok(fs::remove_dir_all(self.folder)?)
     }

@@ -9,7 +9,7 @@ use std::{
 
 use rowtide_servers::Kind;
 
-use crate::{Result, deny, docs, fuzz, process, tidy, workspace::Workspace};
+use crate::{Result, deny, docs, process, tidy, workspace::Workspace};
 use count::Count;
 
 const FULL: [&str; 2] = ["--features", "rowtide/full"];
@@ -17,7 +17,7 @@ const FULL: [&str; 2] = ["--features", "rowtide/full"];
 type Step = (&'static str, fn(&Workspace) -> Result);
 
 /// Cheap steps first: what fails is to fail soon.
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 11] = [
     ("format", format),
     ("tidy", tidy::run),
     ("dependencies", deny::run),
@@ -28,7 +28,6 @@ const STEPS: [Step; 12] = [
     ("generated documents", docs::check_built),
     ("servers", servers),
     ("tests", tests),
-    ("bytes that nobody meant", fuzz::briefly),
     ("a kill at every point", points),
 ];
 

@@ -1,4 +1,5 @@
-//! `rowtide-fuzz --target NAME --seconds N --seed N --corpus FOLDER [--keep]`
+//! Searches for a minute in all, or as told: `cargo xtask fuzz --target NAME --seconds N --seed N`,
+//! and `--keep`, which puts what led to something new into the corpus.
 
 use std::{
     collections::HashMap,
@@ -14,19 +15,29 @@ use rowtide_fuzz::{Budget, Failure, TARGETS, Target, search};
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
+    if env::args().any(|argument| argument == "--list") {
+        TARGETS.iter().for_each(|target| println!("{}: test", target.name));
+        return ExitCode::SUCCESS;
+    }
+    let (passed, verdict) = match run() {
+        Ok(passed) => (passed, "ok"),
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::FAILURE
+            (0, "FAILED")
         }
-    }
+    };
+    let failed = usize::from(passed == 0);
+    // As other tests say it: `cargo xtask test` counts them.
+    println!("test result: {verdict}. {passed} passed; {failed} failed; 0 ignored");
+    ExitCode::from(u8::from(passed == 0))
 }
 
-fn run() -> Outcome<()> {
+/// How many targets were searched.
+fn run() -> Outcome<usize> {
     let options = Options::parse(env::args().skip(1))?;
     let targets = options.targets()?;
     let each = options.time / u32::try_from(targets.len())?;
+    let count = targets.len();
     let crashes = options.corpus.with_file_name("crashes");
     fs::create_dir_all(&crashes)?;
     // A panic is told once, by the report.
@@ -49,7 +60,7 @@ fn run() -> Outcome<()> {
             Err(failure) => return Err(told(target, &failure, &crashes)?.into()),
         }
     }
-    Ok(())
+    Ok(count)
 }
 
 /// Writes the input down, and says how to try it again.
@@ -103,7 +114,8 @@ impl Options {
         }
         let seconds = values.get("--seconds").map_or(Ok(60.0), |text| text.parse::<f64>())?;
         let seed = values.get("--seed").map(|text| text.parse()).transpose()?;
-        let corpus = values.get("--corpus").map_or("fuzz/corpus", String::as_str);
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
+        let corpus = values.get("--corpus").map_or(corpus, String::as_str);
         Ok(Self {
             target: values.get("--target").cloned(),
             time: Duration::try_from_secs_f64(seconds)?,
