@@ -51,7 +51,7 @@ enum Chore {
     },
     /// Torments the shipped program with whatever can go wrong, and proves that nothing is lost.
     Chaos {
-        /// `--minutes N`, `--seed N`, `--pipeline NAME`, `--history FILE`.
+        /// `--minutes N`, `--seed N`, `--pipeline NAME`, `--history FILE`; `--help` has all.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -107,7 +107,7 @@ fn bench(workspace: &Workspace, arguments: &[String]) -> Result {
 }
 
 /// Chaos is a package of its own as well: it speaks to brokers and databases.
-fn chaos(workspace: &Workspace, arguments: &[String]) -> Result {
+pub(crate) fn chaos(workspace: &Workspace, arguments: &[String]) -> Result {
     let program = workspace.target.join("debug/rowtide");
     let points = workspace.target.join("debug/rowtide-failpoints");
     // The second build first, since both have one name.

@@ -3,6 +3,7 @@
 mod count;
 
 use std::{
+    env,
     process::{Command, Stdio},
     time::Instant,
 };
@@ -17,7 +18,7 @@ const FULL: [&str; 2] = ["--features", "rowtide/full"];
 type Step = (&'static str, fn(&Workspace) -> Result);
 
 /// Cheap steps first: what fails is to fail soon.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     ("format", format),
     ("tidy", tidy::run),
     ("dependencies", deny::run),
@@ -29,6 +30,7 @@ const STEPS: [Step; 11] = [
     ("servers", servers),
     ("tests", tests),
     ("a kill at every point", points),
+    ("chaos", chaos),
 ];
 
 pub(crate) fn run(workspace: &Workspace) -> Result {
@@ -113,6 +115,12 @@ fn points(workspace: &Workspace) -> Result {
     counted(test.args(FULL).args(["--features", "rowtide/failpoints"]))?.judge()?;
     let mut test = quiet(workspace, &["test", "--package", "rowtide-failpoint", "--lib"]);
     counted(test.args(["--features", "failpoints"]))?.judge()
+}
+
+/// With a seed that is drawn and printed.
+fn chaos(workspace: &Workspace) -> Result {
+    let minutes = env::var("ROWTIDE_CHAOS_MINUTES").unwrap_or_else(|_| "5".to_owned());
+    crate::chaos(workspace, &["--minutes".to_owned(), minutes])
 }
 
 fn counted(test: &mut Command) -> Result<Count> {

@@ -36,7 +36,7 @@ mod watchdog;
 
 pub use certificates::Certificates;
 pub use error::{Error, Result};
-pub use install::{absence, install, is_strict, lack};
+pub use install::{absence, clock, install, is_strict, lack};
 pub use kind::Kind;
 pub use lease::Lease;
 pub use server::Server;

@@ -62,6 +62,11 @@ pub enum What {
         key: String,
         step: u64,
     },
+    /// So many changes were refused by the sink for good, as the log says: those of keys that
+    /// begin with `huge`, and no others.
+    Rejected {
+        times: usize,
+    },
     /// A row of the source as it is at the end.
     Row {
         table: String,

@@ -13,6 +13,9 @@ use serde_json::Value;
 
 use crate::Outcome;
 
+/// What the names of the instances' logs begin with.
+const LOG: &str = "instance-";
+
 /// What the log says when a pipeline, or a partition of it, begins again by itself.
 const RECOVERIES: [&str; 2] = ["resumes from its checkpoint", "is read again after a pause"];
 
@@ -50,6 +53,19 @@ impl Program {
             true => Ok(()),
             false => Err(format!("`rowtide {}` ended with {status}", arguments.join(" ")).into()),
         }
+    }
+
+    /// How many lines of the logs of all instances say this.
+    pub(crate) fn count(&self, said: &str) -> Outcome<usize> {
+        let mut count = 0;
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(LOG) {
+                let text = String::from_utf8_lossy(&fs::read(entry.path())?).into_owned();
+                count += text.lines().filter(|line| line.contains(said)).count();
+            }
+        }
+        Ok(count)
     }
 
     /// What is in the checkpoint store; `None` if that cannot be looked into at the moment.
@@ -107,7 +123,7 @@ impl Instance {
     }
 
     fn log_name(&self) -> String {
-        format!("instance-{}.log", self.number)
+        format!("{LOG}{}.log", self.number)
     }
 
     pub(crate) fn log(&self) -> PathBuf {
@@ -118,15 +134,19 @@ impl Instance {
         self.child.is_some()
     }
 
-    pub(crate) fn start(&mut self, variables: &[(&str, &str)]) -> Outcome {
-        self.start_as(&self.program.path.clone(), variables)
+    pub(crate) fn start(&mut self) -> Outcome {
+        self.start_as(&self.program.clone(), None)
     }
 
-    /// Starts another build of it.
-    pub(crate) fn start_as(&mut self, path: &Path, variables: &[(&str, &str)]) -> Outcome {
+    /// Starts the program of another build, with a variable in its environment.
+    pub(crate) fn start_at(&mut self, path: &Path, variable: (&str, &str)) -> Outcome {
         let program = Program { path: path.to_owned(), ..self.program.clone() };
+        self.start_as(&program, Some(variable))
+    }
+
+    fn start_as(&mut self, program: &Program, variable: Option<(&str, &str)>) -> Outcome {
         let mut command = program.command(&["run"], &self.log_name())?;
-        command.stdout(Stdio::null()).envs(variables.iter().copied());
+        command.stdout(Stdio::null()).envs(variable);
         self.begin = self.log_length();
         self.child = Some(command.spawn()?);
         self.memory = 0;

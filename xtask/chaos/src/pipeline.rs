@@ -40,6 +40,11 @@ pub(crate) trait Upstream: Send + Sync {
         Ok(())
     }
 
+    /// Puts a backup of earlier in its place, if there is one.
+    fn restore(&self) -> Outcome<bool> {
+        Ok(false)
+    }
+
     /// Writes until it is dropped or stopped.
     fn write(&self, seed: u64) -> Outcome<Box<dyn Writer>>;
 
@@ -69,6 +74,11 @@ pub(crate) trait Writer: Send {
 pub(crate) trait Downstream: Send + Sync {
     /// The table `[sink]` of the pipeline file.
     fn settings(&self) -> String;
+
+    /// Whether a second process waits here for the end of the first, before it asks the store.
+    fn makes_wait(&self) -> bool {
+        false
+    }
 
     /// How many messages each stream has; `None` if it cannot be looked at at the moment.
     fn reached(&self) -> Outcome<Option<Vec<u64>>>;

@@ -8,6 +8,9 @@ use crate::{
     validator::{Failure, Tally},
 };
 
+/// Under which a history has the length of its round.
+pub(crate) const SECONDS: &str = "seconds";
+
 /// How much of a prefix is shown; all of it is in the file.
 const SHOWN: usize = 12;
 
@@ -53,7 +56,11 @@ pub fn failures(entries: &[Entry], failures: &[Failure], history: &Path) -> Outc
             begun.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
         writeln!(text, "drawn: {}", settings.join(" "))?;
         let (pipeline, seed) = (&begun.pipeline, begun.seed);
-        writeln!(text, "again: cargo xtask chaos --pipeline {pipeline} --seed {seed} --rounds 1")?;
+        let seconds = begun.settings.get(SECONDS).map_or("30", String::as_str);
+        writeln!(
+            text,
+            "again: cargo xtask chaos --pipeline {pipeline} --seed {seed} --seconds {seconds} --rounds 1"
+        )?;
     }
     writeln!(text, "judge it again: cargo xtask chaos --history {}", history.display())?;
     let timeline = timeline(entries);

@@ -14,12 +14,12 @@ use crate::{
     Outcome,
     history::{Begun, Entry, History, Message, What},
     instance::{Instance, Program, end_of_log},
-    nemesis::{World, failpoint::Points, process::Processes},
+    nemesis::{World, clock::Clock, failpoint::Points, process::Processes},
     pipeline::Pipeline,
     report,
     scene::{Draw, Scene},
     site::Sites,
-    validator,
+    validator::{self, loss::HUGE},
 };
 
 /// How long the rest may take once nothing is in its way any more, on a busy machine.
@@ -83,15 +83,22 @@ impl Round<'_> {
         })?;
         pipeline.delivery = delivery(&mut chance);
         let history = History::begin(path, self.begun(&pipeline))?;
-        let program = self.program(folder, &pipeline)?;
-        let world = World::new(pipeline.faults(), &history);
+        let clock = if self.scene.is_timeless() && chance.u8(..3) == 0 {
+            Clock::new(folder)?
+        } else {
+            None
+        };
+        let environment = clock.iter().flat_map(Clock::environment).collect();
+        let program = self.program(folder, &pipeline, environment)?;
+        let mut faults = pipeline.faults();
+        faults.extend(clock.iter().map(Clock::fault));
+        let world = World::new(faults, &history);
         let mut processes = Processes {
             pipeline: &pipeline,
             world: &world,
-            points: self.points,
             instances: instances(&program, pipeline.upstream.instances()),
             chance: chance.fork(),
-            variables: Vec::new(),
+            points: self.points,
         };
         for index in 0..processes.instances.len() {
             processes.start(index)?;
@@ -109,14 +116,18 @@ impl Round<'_> {
         })?;
         writer.stop()?;
         conclude(&mut processes, &history)?;
+        if processes.pipeline.upstream.restore()? {
+            processes.refuse_the_past()?;
+        }
         Ok(history.entries())
     }
 
     fn begun(&self, pipeline: &Pipeline) -> Begun {
         let lines = pipeline.text();
         let settings = lines.lines().filter_map(|line| line.split_once(" = "));
-        let settings: BTreeMap<_, _> =
+        let mut settings: BTreeMap<_, _> =
             settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        settings.insert(report::SECONDS.to_owned(), self.time.as_secs().to_string());
         let is_shared = pipeline.store.is_remote() || pipeline.upstream.instances() > 1;
         Begun {
             seed: self.seed,
@@ -129,10 +140,15 @@ impl Round<'_> {
         }
     }
 
-    fn program(&self, folder: &Path, pipeline: &Pipeline) -> Outcome<Program> {
+    fn program(
+        &self,
+        folder: &Path,
+        pipeline: &Pipeline,
+        environment: Vec<(String, String)>,
+    ) -> Outcome<Program> {
         fs::write(folder.join("pipeline.toml"), pipeline.text())?;
         let path: PathBuf = self.program.canonicalize()?;
-        let program = Program { path, folder: folder.to_owned(), environment: Vec::new() };
+        let program = Program { path, folder: folder.to_owned(), environment };
         program.check(&["setup", "--yes"])?;
         Ok(program)
     }
@@ -150,6 +166,8 @@ fn delivery(chance: &mut Rng) -> Vec<(String, String)> {
         ("flush_after", chance.u32(1..3_000).to_string()),
         ("flush_every", quoted(format!("{}ms", chance.u32(5..1_000)))),
         ("save_every", quoted(save_every)),
+        // What a broker refuses is written here and there, and named in the log.
+        ("on_rejected", quoted("skip".to_owned())),
         ("bytes_max", quoted(format!("{}KiB", 1 << chance.u32(6..15)))),
     ]
     .map(|(name, value)| (name.to_owned(), value))
@@ -193,6 +211,7 @@ fn conclude(processes: &mut Processes<'_>, history: &History) -> Outcome {
     thread::sleep(Duration::from_millis(500));
     processes.stop_all()?;
     history.add_all(processes.pipeline.upstream.truth()?)?;
+    history.add(What::Rejected { times: processes.rejections()? })?;
     processes.pipeline.upstream.judge(&processes.pipeline.downstream.messages(&[])?)?;
     for (stream, messages) in messages(processes.pipeline, &[])?.into_iter().enumerate() {
         let delivered = (0..).zip(messages);
@@ -214,7 +233,7 @@ struct Arrived {
 impl Arrived {
     fn of(truth: &[What]) -> Self {
         let step = |what: &What| match what {
-            What::Committed { key, step } => Some((key.clone(), *step)),
+            What::Committed { key, step } if !key.starts_with(HUGE) => Some((key.clone(), *step)),
             _ => None,
         };
         Self { missing: truth.iter().filter_map(step).collect(), known: Vec::new() }

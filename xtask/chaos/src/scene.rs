@@ -65,6 +65,28 @@ impl Scene {
         }
     }
 
+    /// The servers that it takes in any case.
+    pub(crate) fn kinds(self) -> &'static [Kind] {
+        match self {
+            Self::SqliteToFile => &[],
+            Self::SqliteToKafka | Self::CockroachDbToKafka => {
+                &[Kind::Kafka, Kind::Postgres, Kind::MariaDb]
+            }
+            Self::SpannerToRabbitMq => {
+                &[Kind::Spanner, Kind::RabbitMq, Kind::Postgres, Kind::MariaDb]
+            }
+            Self::OutboxPostgresToKafka => &[Kind::Postgres, Kind::Kafka],
+            Self::OutboxPostgresToRabbitMq => &[Kind::Postgres, Kind::RabbitMq],
+            Self::OutboxMariaDbToKafka => &[Kind::MariaDb, Kind::Kafka],
+            Self::OutboxMariaDbToRabbitMq => &[Kind::MariaDb, Kind::RabbitMq],
+        }
+    }
+
+    /// Whether no time on the wall is part of what it says to a server.
+    pub(crate) fn is_timeless(self) -> bool {
+        self == Self::SqliteToFile
+    }
+
     /// # Errors
     /// There is none of this name; the message names those there are.
     pub(crate) fn named(name: &str) -> Outcome<Self> {

@@ -85,6 +85,11 @@ impl Downstream for Queue {
         self.settings.clone()
     }
 
+    /// For the exclusive queue of the pipeline.
+    fn makes_wait(&self) -> bool {
+        true
+    }
+
     fn reached(&self) -> Outcome<Option<Vec<u64>>> {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
         let look = async { timeout(LOOK_LIMIT, self.length()).await };

@@ -1,6 +1,7 @@
 //! Makes trouble, as the seed has it.
 
 pub(crate) mod checkpoint;
+pub(crate) mod clock;
 pub(crate) mod disk;
 pub(crate) mod failpoint;
 pub(crate) mod network;

@@ -23,14 +23,17 @@ use crate::{
 /// How long anything may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
 
+/// How long a process may take until it passes a point; not every one does.
+const POINT_LIMIT: Duration = Duration::from_secs(8);
+
 /// What a process says that finds the lock of a store taken.
 const HELD: &str = "is held by process";
 
+/// What it says of a change that is left out.
+const REJECTED: &str = "the sink rejected a change";
+
 /// Longer than `stop_timeout`.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
-
-/// How long a process has to get to the point where it is to end.
-const POINT_LIMIT: Duration = Duration::from_secs(6);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Mishap {
@@ -55,28 +58,28 @@ const MISHAPS: [(Mishap, u32); 9] = [
     (Mishap::Second, 8),
     (Mishap::Damage, 8),
     (Mishap::Absence, 4),
-    (Mishap::Point, 20),
+    (Mishap::Point, 25),
 ];
 
 /// The processes of a round.
 pub(crate) struct Processes<'a> {
     pub(crate) pipeline: &'a Pipeline,
     pub(crate) world: &'a World<'a>,
-    /// The second build, if there is one.
-    pub(crate) points: Option<&'a Points>,
     pub(crate) instances: Vec<Instance>,
     pub(crate) chance: Rng,
-    /// Variables of the environment that are drawn for all of a round.
-    pub(crate) variables: Vec<(&'static str, String)>,
+    pub(crate) points: Option<&'a Points>,
 }
 
 impl Processes<'_> {
     /// Starts one that is not running.
     pub(crate) fn start(&mut self, index: usize) -> Outcome {
         self.note(index, ProcessEvent::Started)?;
-        let variables: Vec<_> =
-            self.variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        self.instances[index].start(&variables)
+        self.instances[index].start()
+    }
+
+    /// How often the log says that a change was refused for good.
+    pub(crate) fn rejections(&self) -> Outcome<usize> {
+        self.instances[0].program().count(REJECTED)
     }
 
     fn note(&mut self, index: usize, event: ProcessEvent) -> Outcome {
@@ -194,11 +197,11 @@ impl Processes<'_> {
             }
             Mishap::Second => self.start_a_second()?,
             Mishap::Damage => self.damage(index)?,
+            Mishap::Point => self.kill_at_a_point(index)?,
             Mishap::Absence => {
                 self.kill(index)?;
                 pause(&mut self.chance, 1_000, 6_000);
             }
-            Mishap::Point => self.kill_at_a_point(index)?,
         }
         if !self.instances[index].is_running() {
             self.start(index)?;
@@ -209,6 +212,30 @@ impl Processes<'_> {
     pub(crate) fn kill(&mut self, index: usize) -> Outcome {
         self.check()?;
         self.instances[index].kill()?;
+        self.look()?;
+        self.note(index, ProcessEvent::Killed)
+    }
+
+    /// Goes on with the second build, which ends where it is told to, or where it is by then.
+    fn kill_at_a_point(&mut self, index: usize) -> Outcome {
+        let Some(points) = self.points else { return Ok(()) };
+        let Some(place) = points.draw(&self.pipeline.text(), &mut self.chance) else {
+            return Ok(());
+        };
+        let name = place.text();
+        self.kill(index)?;
+        self.note(index, ProcessEvent::Started)?;
+        self.instances[index].start_at(&points.program, (failpoint::VARIABLE, &name))?;
+        match self.instances[index].ends_within(POINT_LIMIT)? {
+            // Signals have no code.
+            Some(None) => points.note_kill(&place),
+            Some(code) if !self.is_shut_out(index, code) => {
+                self.note(index, ProcessEvent::Ended { code })?;
+                return Err(format!("it ended with {code:?} on its way to `{name}`").into());
+            }
+            Some(_) => {}
+            None => self.instances[index].kill()?,
+        }
         self.look()?;
         self.note(index, ProcessEvent::Killed)
     }
@@ -242,32 +269,15 @@ impl Processes<'_> {
         Ok(())
     }
 
-    /// Goes on with the second build, which ends where it is told to, or where it is by then.
-    fn kill_at_a_point(&mut self, index: usize) -> Outcome {
-        let Some(points) = self.points else { return Ok(()) };
-        let Some(place) = points.draw(&self.pipeline.text(), &mut self.chance) else {
-            return Ok(());
-        };
-        let name = place.text();
-        self.world.history.add(What::FaultBegan { name: name.clone() })?;
-        self.kill(index)?;
-        self.note(index, ProcessEvent::Started)?;
-        let mut variables: Vec<_> =
-            self.variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        variables.push((failpoint::VARIABLE, &name));
-        self.instances[index].start_as(&points.program, &variables)?;
-        match self.instances[index].ends_within(POINT_LIMIT)? {
-            Some(None) => points.note_kill(&place),
-            Some(code) if !self.is_shut_out(index, code) => {
-                self.note(index, ProcessEvent::Ended { code })?;
-                return Err(format!("instance {index} ended by itself with {code:?}").into());
-            }
-            Some(_) => {}
-            None => self.instances[index].kill()?,
+    /// The source is older than what was delivered: to go on would skip changes.
+    pub(crate) fn refuse_the_past(&mut self) -> Outcome {
+        let name = "backup restored".to_owned();
+        self.world.history.add(What::FaultBegan { name })?;
+        self.start(0)?;
+        match self.instances[0].opens_within(PATIENCE)? {
+            Opening::Ended(Some(3)) => Ok(()),
+            other => Err(format!("a restored backup is not noticed: {other:?}").into()),
         }
-        self.look()?;
-        self.note(index, ProcessEvent::Killed)?;
-        self.world.history.add(What::FaultEnded { name })
     }
 
     /// A second process beside the first: one of them has to go, and spoils nothing.
@@ -288,28 +298,39 @@ impl Processes<'_> {
             pause(&mut self.chance, 500, 4_000);
             self.instances[0].signal("CONT")?;
         }
-        let begin = Instant::now();
-        let gone = loop {
-            let ended = |instance: &mut Instance| instance.ended();
-            if let Some(code) = ended(&mut self.instances[second])? {
-                break (second, code);
-            }
-            if let Some(code) = ended(&mut self.instances[0])? {
-                break (0, code);
-            }
-            if begin.elapsed() > PATIENCE {
-                return Err(format!("two instances run beside each other for {PATIENCE:?}").into());
-            }
-            thread::sleep(Duration::from_millis(10));
-        };
+        let gone = self.await_the_end_of_one(second)?;
         self.look()?;
-        self.note(gone.0, ProcessEvent::Refused { code: gone.1 })?;
         // What is left goes on under the first number.
-        if gone.0 == 0 {
+        if gone == 0 {
             self.instances.swap(0, second);
         }
         self.instances.truncate(second);
         Ok(())
+    }
+
+    /// Which of the two is shut out. Where one only waits, one of the two is killed after a while.
+    fn await_the_end_of_one(&mut self, second: usize) -> Outcome<usize> {
+        let limit = match self.pipeline.downstream.makes_wait() {
+            true => Duration::from_millis(self.chance.u64(1_000..12_000)),
+            false => PATIENCE,
+        };
+        let begin = Instant::now();
+        while begin.elapsed() < limit {
+            for index in [second, 0] {
+                if let Some(code) = self.instances[index].ended()? {
+                    self.note(index, ProcessEvent::Refused { code })?;
+                    return Ok(index);
+                }
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        if !self.pipeline.downstream.makes_wait() {
+            return Err(format!("two instances run beside each other for {limit:?}").into());
+        }
+        let index = [second, 0][self.chance.usize(..2)];
+        self.instances[index].kill()?;
+        self.note(index, ProcessEvent::Killed)?;
+        Ok(index)
     }
 
     /// Damages the checkpoint while nothing runs: it is noticed, or does no harm.

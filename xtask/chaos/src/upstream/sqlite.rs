@@ -1,6 +1,8 @@
 //! A SQLite database, and what other programs do to it.
 
 use std::{
+    fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -99,6 +101,26 @@ impl Upstream for Sqlite {
         Ok(message)
     }
 
+    /// Not one that has all that was delivered.
+    fn restore(&self) -> Outcome<bool> {
+        let backup = backup(&self.path);
+        if !backup.exists() {
+            return Ok(false);
+        }
+        let versions: Vec<i64> =
+            [&self.path, &backup].map(last_logged).into_iter().collect::<Result<_, _>>()?;
+        for ending in ["-wal", "-shm", "-journal"] {
+            let mut beside = self.path.clone().into_os_string();
+            beside.push(ending);
+            match fs::remove_file(beside) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+        }
+        fs::rename(backup, &self.path)?;
+        Ok(versions[0] > versions[1])
+    }
+
     fn faults(&self) -> Vec<Fault> {
         let fault = |name: &str, weight, run: fn(&Path, &mut Rng) -> Outcome| {
             let path = self.path.clone();
@@ -112,6 +134,7 @@ impl Upstream for Sqlite {
             fault("lock held", 6, hold_the_lock),
             fault("log of the database checkpointed", 6, checkpoint_often),
             fault("vacuum", 5, vacuum),
+            fault("backup taken", 4, take_a_backup),
             fault("schema changed", 10, change),
         ]
     }
@@ -147,6 +170,33 @@ fn open(path: &Path) -> Outcome<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(20))?;
     Ok(connection)
+}
+
+fn backup(path: &Path) -> PathBuf {
+    path.with_extension("backup")
+}
+
+/// The number of the last log row.
+fn last_logged(path: &PathBuf) -> Outcome<i64> {
+    // The last one is kept for as long as it proves a position.
+    let statement = "SELECT coalesce(max(rowid), 0) FROM _rowtide_log";
+    Ok(Connection::open(path)?.query_row(statement, [], |row| row.get(0))?)
+}
+
+fn take_a_backup(path: &Path, _chance: &mut Rng) -> Outcome {
+    let backup = backup(path);
+    if backup.exists() {
+        return Ok(());
+    }
+    let connection = open(path)?;
+    match connection.execute("VACUUM INTO ?", [backup.to_string_lossy()]) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            // What it had begun to write is no backup.
+            drop(fs::remove_file(backup));
+            passing(Err(error))
+        }
+    }
 }
 
 /// Longer than the program's own patience at times.

@@ -5,7 +5,7 @@ mod convergence;
 mod duplicates;
 mod endings;
 mod liveness;
-mod loss;
+pub(crate) mod loss;
 mod memory;
 mod order;
 mod stop;

@@ -24,11 +24,12 @@ const KEYS: i64 = 6;
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
-pub(crate) const TABLES: [(&str, &[&str]); 4] = [
+pub(crate) const TABLES: [(&str, &[&str]); 5] = [
     ("orders", &["id"]),
     ("customers", &["region", "name"]),
     ("bulk", &["id"]),
     ("notes", &["id"]),
+    ("huge", &["id"]),
 ];
 
 /// Makes the tables, with rows that only a snapshot can deliver.
@@ -43,6 +44,7 @@ pub(crate) fn create(path: &Path, chance: &mut Rng) -> Outcome {
              name TEXT, region TEXT, version INTEGER, credit NUMERIC, PRIMARY KEY (region, name)
          ) WITHOUT ROWID;
          CREATE TABLE bulk (id INTEGER PRIMARY KEY, version INTEGER, note TEXT);
+         CREATE TABLE huge (id INTEGER PRIMARY KEY, version INTEGER, note TEXT);
          CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT);
          CREATE TABLE truth (number INTEGER PRIMARY KEY, key TEXT, step INTEGER);",
     )?;
@@ -117,6 +119,7 @@ impl Statements {
         match self.chance.u32(0..400) {
             0 => self.write_much(&transaction)?,
             1..20 => self.take_notes(&transaction)?,
+            20 => self.write_a_huge_row(&transaction)?,
             _ => {
                 for _ in 0..self.chance.u32(1..6) {
                     self.write(&transaction)?;
@@ -202,6 +205,18 @@ impl Statements {
                 [version, version * 2],
             )
             .map(drop)
+    }
+
+    /// About as long as a broker takes by default, one byte more or less.
+    fn write_a_huge_row(&mut self, transaction: &Transaction<'_>) -> Result {
+        self.version += 1;
+        let (key, version) = (self.version, self.version);
+        let length = 1_000_000 - self.chance.usize(..600);
+        transaction.execute(
+            "INSERT INTO huge (id, version, note) VALUES (?, ?, ?)",
+            params![key, version, "h".repeat(length)],
+        )?;
+        tell(transaction, &keyed("huge", &json!({ "id": key })), told(version))
     }
 
     /// Rows of a table whose schema changes; the replay alone is held against it.
