@@ -5,6 +5,8 @@
 //! be passed in one of the scenes here, or stand among [`ELSEWHERE`]: there it takes a server, and
 //! `cargo xtask chaos` kills at it.
 
+#[path = "../survives_kill/image.rs"]
+mod image;
 #[path = "../survives_kill/replay.rs"]
 mod replay;
 mod scene;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::{
-    Outcome,
-    replay::{self, Replay},
+    Outcome, image,
+    replay::Replay,
     scene::{Scene, Source},
 };
 
@@ -21,7 +21,7 @@ pub(crate) fn judge(scene: &Scene) -> Outcome<()> {
 fn judge_tables(scene: &Scene, delivered: &str) -> Outcome<()> {
     let replay = Replay::read(delivered).map_err(|error| error.to_string())?;
     require(&replay.versions, scene.captured_from..=scene.version)?;
-    let table = replay::table(&scene.database(), "orders", &["id"]).map_err(|e| e.to_string())?;
+    let table = image::table(&scene.database(), "orders", &["id"]).map_err(|e| e.to_string())?;
     if table.is_empty() || replay.tables.get("orders") != Some(&table) {
         return Err("the table differs from its replay".into());
     }

@@ -24,7 +24,7 @@ use crate::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
 
 /// How long a process may take until it passes a point; not every one does.
-const POINT_LIMIT: Duration = Duration::from_secs(8);
+const POINT_LIMIT: Duration = Duration::from_secs(12);
 
 /// What a process says that finds the lock of a store taken.
 const HELD: &str = "is held by process";
