@@ -145,7 +145,8 @@ impl fmt::Display for Handovers {
 }
 
 fn handed_over() -> Outcome<()> {
-    let stores: [(&str, fn(&Upstream) -> String); 2] = [
+    type Settings = fn(&Upstream) -> String;
+    let stores: [(&str, Settings); 2] = [
         ("sqlite", |_| "[checkpoint]\ntype = 'sqlite'\npath = 'churn.db'\n".to_owned()),
         ("spanner", metadata),
     ];
