@@ -3,6 +3,12 @@ use std::{
     fs, io,
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
+    process,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,6 +21,8 @@ use crate::{
 
 /// An input that takes longer is a way to stop the program from outside.
 const TIME_MAX: Duration = Duration::from_secs(2);
+/// After which an input is taken to come to no end, on a busy machine.
+const NO_END: Duration = Duration::from_secs(30);
 /// How many inputs are kept to go on from.
 const KEPT_MAX: usize = 10_000;
 
@@ -53,7 +61,9 @@ pub struct Failure {
 pub fn search(target: &Target, budget: &Budget) -> io::Result<Result<Report, Failure>> {
     let corpus = corpus(&budget.corpus.join(target.name))?;
     let current = fs::File::create(&budget.current)?;
-    let mut search = Search { target, current, outcomes: HashSet::new(), inputs: 0 };
+    let inputs = Arc::new(AtomicU64::new(0));
+    watch(target.name, Arc::downgrade(&inputs))?;
+    let mut search = Search { target, current, outcomes: HashSet::new(), inputs };
     let mut kept = Vec::new();
     for input in corpus {
         if let Err(failure) = search.attempt(&input)? {
@@ -74,21 +84,22 @@ pub fn search(target: &Target, budget: &Budget) -> io::Result<Result<Report, Fai
         }
     }
     let found = kept.split_off(from_corpus);
-    Ok(Ok(Report { inputs: search.inputs, outcomes: search.outcomes.len(), found }))
+    let inputs = search.inputs.load(Ordering::Relaxed);
+    Ok(Ok(Report { inputs, outcomes: search.outcomes.len(), found }))
 }
 
 struct Search<'a> {
     target: &'a Target,
     current: fs::File,
     outcomes: HashSet<String>,
-    inputs: u64,
+    inputs: Arc<AtomicU64>,
 }
 
 impl Search<'_> {
     /// Whether the outcome is a new one.
     fn attempt(&mut self, input: &[u8]) -> io::Result<Result<bool, Failure>> {
         note(&self.current, input)?;
-        self.inputs += 1;
+        self.inputs.fetch_add(1, Ordering::Relaxed);
         let begun = Instant::now();
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| (self.target.run)(input)));
         let took = begun.elapsed();
@@ -101,6 +112,25 @@ impl Search<'_> {
         };
         Ok(Err(Failure { input: input.to_vec(), reason }))
     }
+}
+
+/// Ends the process if an input does: nothing else gets out of a loop without an end.
+fn watch(target: &'static str, inputs: Weak<AtomicU64>) -> io::Result<()> {
+    let watch = move || {
+        let (mut last, mut since) = (0, Instant::now());
+        while let Some(inputs) = inputs.upgrade() {
+            let now = inputs.load(Ordering::Relaxed);
+            if now != last {
+                (last, since) = (now, Instant::now());
+            } else if since.elapsed() > NO_END {
+                eprintln!("error: {target}: an input comes to no end, see `{target}.current`");
+                process::exit(1);
+            }
+            drop(inputs);
+            thread::sleep(Duration::from_millis(200));
+        }
+    };
+    thread::Builder::new().name("watch".to_owned()).spawn(watch).map(drop)
 }
 
 /// What an input says does not make an outcome another one: numbers, and what begins with a quote,
