@@ -99,6 +99,7 @@ impl Round<'_> {
             instances: instances(&program, pipeline.upstream.instances()),
             chance: chance.fork(),
             points: self.points,
+            had_rival: false,
         };
         for index in 0..processes.instances.len() {
             processes.start(index)?;

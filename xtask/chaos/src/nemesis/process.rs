@@ -68,11 +68,14 @@ pub(crate) struct Processes<'a> {
     pub(crate) instances: Vec<Instance>,
     pub(crate) chance: Rng,
     pub(crate) points: Option<&'a Points>,
+    /// Whether one that may have taken over was killed: the first learns of it later.
+    pub(crate) had_rival: bool,
 }
 
 impl Processes<'_> {
     /// Starts one that is not running.
     pub(crate) fn start(&mut self, index: usize) -> Outcome {
+        self.had_rival = false;
         self.note(index, ProcessEvent::Started)?;
         self.instances[index].start()
     }
@@ -134,12 +137,13 @@ impl Processes<'_> {
     /// the store's, or the claim.
     fn is_shut_out(&self, index: usize, code: Option<i32>) -> bool {
         let is_held = || end_of_log(&self.instances[index].log()).contains(HELD);
-        self.pipeline.upstream.instances() > 1
-            && match code {
-                Some(4) => self.pipeline.store.is_remote(),
-                Some(1) => !self.pipeline.store.is_remote() && is_held(),
-                _ => false,
-            }
+        let (is_remote, has_others) =
+            (self.pipeline.store.is_remote(), self.pipeline.upstream.instances() > 1);
+        match code {
+            Some(4) => is_remote && (has_others || self.had_rival),
+            Some(1) => !is_remote && has_others && is_held(),
+            _ => false,
+        }
     }
 
     /// Writes down what is saved, and how far the sink is. In this order, so that what is saved
@@ -328,6 +332,7 @@ impl Processes<'_> {
             return Err(format!("two instances run beside each other for {limit:?}").into());
         }
         let index = [second, 0][self.chance.usize(..2)];
+        self.had_rival = true;
         self.instances[index].kill()?;
         self.note(index, ProcessEvent::Killed)?;
         Ok(index)
