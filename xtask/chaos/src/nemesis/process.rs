@@ -278,8 +278,9 @@ impl Processes<'_> {
         let name = "backup restored".to_owned();
         self.world.history.add(What::FaultBegan { name })?;
         self.start(0)?;
-        match self.instances[0].opens_within(PATIENCE)? {
-            Opening::Ended(Some(3)) => Ok(()),
+        // It is noticed when the source is read, once it says that it runs.
+        match self.instances[0].ends_within(PATIENCE)? {
+            Some(Some(3)) => Ok(()),
             other => Err(format!("a restored backup is not noticed: {other:?}").into()),
         }
     }
