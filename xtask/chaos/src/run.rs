@@ -101,7 +101,7 @@ pub fn run(arguments: &Arguments) -> Outcome<bool> {
 /// Those whose servers can be had. Where a missing one is no excuse they are all.
 fn possible() -> Vec<Scene> {
     let mut scenes = Scene::ALL.to_vec();
-    scenes.retain(|scene| match rowtide_servers::absence(scene.kinds()) {
+    scenes.retain(|scene| match scene.absence() {
         Some(reason) => {
             println!("{} is left out: {reason}", scene.name());
             false

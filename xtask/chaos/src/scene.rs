@@ -14,7 +14,7 @@ use crate::{
     upstream::{
         cockroachdb::Cockroach,
         outbox::Outbox,
-        spanner::Spanner,
+        spanner::{self, Spanner},
         sqlite::{Marks, Sqlite},
     },
 };
@@ -66,7 +66,7 @@ impl Scene {
     }
 
     /// The servers that it takes in any case.
-    pub(crate) fn kinds(self) -> &'static [Kind] {
+    fn kinds(self) -> &'static [Kind] {
         match self {
             Self::SqliteToFile => &[],
             Self::SqliteToKafka | Self::CockroachDbToKafka => {
@@ -80,6 +80,15 @@ impl Scene {
             Self::OutboxMariaDbToKafka => &[Kind::MariaDb, Kind::Kafka],
             Self::OutboxMariaDbToRabbitMq => &[Kind::MariaDb, Kind::RabbitMq],
         }
+    }
+
+    /// Why it cannot be had here; `None` if it can be, or must be.
+    pub(crate) fn absence(self) -> Option<String> {
+        let servers = rowtide_servers::absence(self.kinds());
+        servers.or_else(|| match self {
+            Self::SpannerToRabbitMq => spanner::absence(),
+            _ => None,
+        })
     }
 
     /// Whether no time on the wall is part of what it says to a server.

@@ -50,6 +50,14 @@ struct Truth {
     steps: HashMap<verdict::Identity, (String, u64)>,
 }
 
+/// Why the official client cannot be had here; `None` where that is no excuse.
+pub(crate) fn absence() -> Option<String> {
+    if rowtide_servers::is_strict() {
+        return None;
+    }
+    python::install().err().map(|error| format!("no client of Spanner: {error}"))
+}
+
 impl Spanner {
     /// An emulator of its own: it keeps everything in memory.
     pub(crate) fn start(draw: &mut Draw<'_>) -> Outcome<Self> {
