@@ -110,6 +110,11 @@ impl Stream {
             server.commit(vec![write])?;
         }
         let end = server.now().to_string();
+        // Something of each partition behind the end: by that a reader knows that it is there.
+        for number in RECORDS..RECORDS + 32 * PARTITIONS {
+            let write = Write::new("items", WriteOperation::Insert, &row(number));
+            server.commit(vec![write])?;
+        }
         let stream = Self { server, start, end };
         Ok(stream)
     }
