@@ -9,6 +9,7 @@ use rowtide_core::{
     Error, Result,
     settings::{Secret, Tls},
 };
+use tokio::task::JoinSet;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -32,7 +33,7 @@ pub(crate) struct Database {
 /// A connection for short questions.
 pub(crate) struct Session {
     client: Client,
-    _link: Link,
+    _connection: JoinSet<()>,
     place: String,
 }
 
@@ -63,11 +64,11 @@ impl Database {
         let connected = self.config.connect(self.tls.clone()).await;
         let (client, connection) = connected
             .map_err(|error| failure(format!("failed to connect to {}", self.place), error))?;
-        let link = Link::new(connection, client.cancel_token(), self.tls.clone());
+        let mut link = Link::new(connection, client.cancel_token(), self.tls.clone());
         // A feed runs for as long as it may, and its position needs the clock of the cluster.
         let settings = "SET statement_timeout = 0; SET idle_in_session_timeout = 0; \
                         SET default_transaction_isolation = 'serializable'";
-        client.batch_execute(settings).await.map_err(|error| {
+        link.run(client.batch_execute(settings)).await.map_err(|error| {
             failure(format!("failed to set up a session of {}", self.place), error)
         })?;
         Ok((client, link))
@@ -75,7 +76,7 @@ impl Database {
 
     pub(crate) async fn session(&self) -> Result<Session> {
         let (client, link) = self.connect().await?;
-        Ok(Session { client, _link: link.without_cancel(), place: self.place.clone() })
+        Ok(Session { client, _connection: link.spawn(), place: self.place.clone() })
     }
 }
 

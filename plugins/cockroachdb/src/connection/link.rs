@@ -1,8 +1,14 @@
-use std::{pin::Pin, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{Mutex, PoisonError},
+    task::Poll,
+    time::Duration,
+};
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use rowtide_core::{Error, Result};
-use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
+use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 use tokio_postgres::{CancelToken, Connection, Row, RowStream, Socket, tls::TlsStream};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -16,9 +22,13 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// The driver goes on reading for as long as an answer is not complete, and that of a changefeed
 /// never is; so whoever drops this has the statement cancelled and the socket closed.
 pub(crate) struct Link {
-    connection: Option<JoinHandle<()>>,
+    /// There until it has ended. It runs in no task of its own, which would have to be woken, and
+    /// wake the reader, for every few rows. Never locked: it makes this shareable.
+    connection: Mutex<Option<Running>>,
     cancel: Option<(CancelToken, MakeRustlsConnect)>,
 }
+
+type Running = BoxFuture<'static, ()>;
 
 /// A changefeed that runs.
 pub(crate) struct Rows {
@@ -27,7 +37,7 @@ pub(crate) struct Rows {
     rows: Pin<Box<RowStream>>,
     patience: Duration,
     place: String,
-    _link: Link,
+    link: Link,
 }
 
 impl Link {
@@ -39,37 +49,48 @@ impl Link {
     where
         S: TlsStream + Send + Unpin + 'static,
     {
-        let run = async move {
-            // Whoever waits for an answer hears of the error too.
-            let _ = connection.await;
-        };
-        Self { connection: Some(tokio::spawn(run)), cancel: Some((token, tls)) }
+        // Whoever waits for an answer hears of the error too.
+        let connection = connection.map(drop).boxed();
+        Self { connection: Mutex::new(Some(connection)), cancel: Some((token, tls)) }
     }
 
-    /// For short questions: there is nothing to cancel.
-    pub(super) fn without_cancel(mut self) -> Self {
+    /// Waits for an answer, and runs the connection meanwhile.
+    pub(super) async fn run<T>(&mut self, answer: impl Future<Output = T>) -> T {
+        let mut answer = pin!(answer);
+        poll_fn(|context| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(context) {
+                return Poll::Ready(answer);
+            }
+            let connection = self.connection();
+            if connection.as_mut().is_some_and(|running| running.poll_unpin(context).is_ready()) {
+                *connection = None;
+            }
+            answer.as_mut().poll(context)
+        })
+        .await
+    }
+
+    /// Runs the connection in a task, for short questions: there is nothing to cancel.
+    pub(super) fn spawn(mut self) -> JoinSet<()> {
         self.cancel = None;
-        self
+        self.connection().take().into_iter().collect()
+    }
+
+    fn connection(&mut self) -> &mut Option<Running> {
+        self.connection.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
-        let running = self.cancel.take().filter(|_| !connection.is_finished());
-        match (running, Handle::try_current()) {
-            (Some((token, tls)), Ok(runtime)) => {
-                runtime.spawn(async move {
-                    let ended = async {
-                        // Once the server has ended the statement, the driver hangs up.
-                        token.cancel_query(tls).await.ok()?;
-                        (&mut connection).await.ok()
-                    };
-                    let _ = timeout(CANCEL_TIMEOUT, ended).await;
-                    connection.abort();
-                });
-            }
-            _ => connection.abort(),
+        let Some(connection) = self.connection().take() else { return };
+        if let (Some((token, tls)), Ok(runtime)) = (self.cancel.take(), Handle::try_current()) {
+            let ended = async move {
+                // Once the server has ended the statement, the driver hangs up.
+                let (cancelled, ()) = tokio::join!(token.cancel_query(tls), connection);
+                cancelled.ok()
+            };
+            runtime.spawn(timeout(CANCEL_TIMEOUT, ended));
         }
     }
 }
@@ -81,15 +102,16 @@ impl Rows {
         statement: &str,
         patience: Duration,
     ) -> Result<Self> {
-        let (client, link) = database.connect().await?;
+        let (client, mut link) = database.connect().await?;
         let place = database.place.clone();
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 0] = [];
         // The cluster may answer no sooner than with the first row.
-        let started = timeout(patience, client.query_raw(statement, parameters)).await;
+        let started = link.run(client.query_raw(statement, parameters));
+        let started = timeout(patience, started).await;
         let rows = started
             .map_err(|_| silence(&place, patience))?
             .map_err(|error| failure(format!("{place} failed to start a changefeed"), error))?;
-        let mut rows = Self { first: None, rows: Box::pin(rows), patience, place, _link: link };
+        let mut rows = Self { first: None, rows: Box::pin(rows), patience, place, link };
         rows.first = rows.next().await?;
         Ok(rows)
     }
@@ -99,13 +121,13 @@ impl Rows {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }
-        let next = timeout(self.patience, self.rows.next()).await;
+        let next = timeout(self.patience, self.link.run(self.rows.next())).await;
         self.row(next.map_err(|_| silence(&self.place, self.patience))?)
     }
 
     /// The next row, if it is there already.
     pub(crate) fn ready(&mut self) -> Option<Result<Option<Row>>> {
-        let next = self.rows.next().now_or_never()?;
+        let next = self.link.run(self.rows.next()).now_or_never()?;
         Some(self.row(next))
     }
 

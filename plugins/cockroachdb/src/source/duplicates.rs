@@ -56,13 +56,12 @@ impl Window {
     /// Whether this row came before; it is remembered now.
     pub(super) fn has_seen(&mut self, row: &Raw<'_>) -> bool {
         let digest = self.digest(row);
-        if self.now.contains(&digest) || self.before.contains(&digest) {
+        if self.before.contains(&digest) || !self.now.insert(digest) {
             return true;
         }
         if self.now.len() >= self.rows_max {
             self.advance();
         }
-        self.now.insert(digest);
         false
     }
 
