@@ -106,23 +106,22 @@ fn bench(workspace: &Workspace, arguments: &[String]) -> Result {
     Ok(process::check(bench.args(arguments))?)
 }
 
-/// Chaos is a package of its own as well: it speaks to brokers and databases.
+/// Chaos is built as the tests are, so that what it depends on is built once.
 pub(crate) fn chaos(workspace: &Workspace, arguments: &[String]) -> Result {
     let program = workspace.target.join("debug/rowtide");
     let points = workspace.target.join("debug/rowtide-failpoints");
-    // The second build first, since both have one name.
-    process::check(&mut build(workspace, "full,failpoints"))?;
+    // The build with the points first, since both have one name.
+    let mut build = test_command(workspace, "rowtide/full,rowtide/failpoints", "failpoints");
+    process::check(build.arg("--no-run"))?;
     fs::copy(&program, &points)?;
-    process::check(&mut build(workspace, "full"))?;
-    let mut chaos = process::cargo(workspace);
-    chaos.args(["run", "--quiet", "--package", "rowtide-chaos", "--"]);
-    chaos.arg("--rowtide").arg(program).arg("--failpoints").arg(points);
+    process::check(test_command(workspace, "rowtide/full", "cli").arg("--no-run"))?;
+    let mut chaos = test_command(workspace, "rowtide/full", "chaos");
+    chaos.arg("--").arg("--rowtide").arg(program).arg("--failpoints").arg(points);
     Ok(process::check(chaos.args(arguments))?)
 }
 
-/// Builds the program as it is shipped: what tests alone need changes nothing of it.
-fn build(workspace: &Workspace, features: &str) -> Command {
-    let mut build = process::cargo(workspace);
-    build.args(["build", "--quiet", "--package", "rowtide", "--features", features]);
-    build
+fn test_command(workspace: &Workspace, features: &str, name: &str) -> Command {
+    let mut test = process::cargo(workspace);
+    test.args(["test", "--quiet", "--workspace", "--features", features, "--test", name]);
+    test
 }
