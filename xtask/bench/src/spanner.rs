@@ -1,22 +1,21 @@
-//! Records of a change stream, from the scripted server through to nowhere and to a file, beside a
-//! loop of the same client that only counts its rows.
+//! Records of a change stream through to nowhere and to a file, beside a loop of the same client that
+//! only counts its rows: from the scripted server at full speed, and what waits in the emulator.
+
+mod admin;
+mod client;
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use google_cloud_auth::credentials::anonymous;
-use google_cloud_spanner::{
-    client::{DatabaseClient, Spanner},
-    statement::Statement,
-    types,
-    value::Value,
-};
+use google_cloud_spanner::mutation::Mutation;
+use jiff::Timestamp;
 use rowtide_fake_spanner::{
     Column, Datum, Faults, Kind, Options, Server, Table, Write, WriteOperation,
 };
+use rowtide_servers::{Kind as System, Server as Emulator, absence};
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -25,9 +24,13 @@ use crate::{
     report::{Bar, Report},
     rowtide::{Rowtide, Run},
 };
+use admin::Admin;
 
 /// Each is a transaction of one row.
 const RECORDS: usize = 200_000;
+
+/// How many wait in the emulator.
+const BACKLOG: usize = 20_000;
 
 /// How many partitions are read side by side.
 const PARTITIONS: usize = 4;
@@ -35,8 +38,11 @@ const PARTITIONS: usize = 4;
 /// How many rows a message of the server has.
 const ROWS_PER_MESSAGE: usize = 32;
 
-/// Where the records end up.
-const SINKS: [(&str, f64); 2] = [("null", 0.6), ("file", 0.4)];
+/// Where records end up, and what that must come to beside the bare client.
+type Sink = (&'static str, f64);
+
+const SCRIPTED: [Sink; 2] = [("null", 0.6), ("file", 0.4)];
+const EMULATED: [Sink; 1] = [("null", 0.9)];
 
 /// What a round took: the bare client, and the drains into each sink.
 struct Round {
@@ -44,155 +50,171 @@ struct Round {
     runs: Vec<Run>,
 }
 
+/// A change stream with all its records, and the time they lie between.
+struct Stream {
+    title: &'static str,
+    endpoint: String,
+    database: String,
+    start: String,
+    end: String,
+    records: usize,
+    heartbeat: &'static str,
+}
+
 pub(crate) fn measure(rowtide: &Rowtide, arguments: &Arguments, report: &mut Report) -> Result {
     if !arguments.wants(Part::Drain) {
         return Ok(());
     }
-    let stream = Stream::make()?;
-    let folder = tempfile::tempdir()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut rounds = Vec::new();
-    for number in 1..=ROUNDS {
-        let bare = stream.count(&runtime)?;
-        let runs = SINKS.map(|(sink, _)| stream.drain(rowtide, folder.path(), sink));
-        let round = Round { bare, runs: runs.into_iter().collect::<Result<_>>()? };
-        eprintln!(
-            "spanner, round {number}: {:.2} s, {:.2} s, bare {:.2} s",
-            round.runs[0].time.as_secs_f64(),
-            round.runs[1].time.as_secs_f64(),
-            bare.as_secs_f64()
-        );
-        rounds.push(round);
+    let (_server, stream) = scripted()?;
+    describe(&stream, &SCRIPTED, &rounds(&stream, &SCRIPTED, rowtide, &runtime)?, report);
+    if let Some(reason) = absence(&[System::Spanner]) {
+        eprintln!("spanner: without the emulator: {reason}");
+        return Ok(());
     }
-    describe(&rounds, report);
+    let emulator = Emulator::start(System::Spanner)?;
+    let stream = runtime.block_on(emulated(&emulator))?;
+    describe(&stream, &EMULATED, &rounds(&stream, &EMULATED, rowtide, &runtime)?, report);
     Ok(())
 }
 
-fn describe(rounds: &[Round], report: &mut Report) {
+fn rounds(
+    stream: &Stream,
+    sinks: &[Sink],
+    rowtide: &Rowtide,
+    runtime: &Runtime,
+) -> Result<Vec<Round>> {
+    let folder = tempfile::tempdir()?;
+    let mut rounds = Vec::new();
+    for number in 1..=ROUNDS {
+        let bare = client::count(stream, runtime)?;
+        let runs = sinks.iter().map(|(sink, _)| stream.drain(rowtide, folder.path(), sink));
+        let runs: Vec<_> = runs.collect::<Result<_>>()?;
+        let times: Vec<_> =
+            runs.iter().map(|run| format!("{:.2} s", run.time.as_secs_f64())).collect();
+        let bare_time = bare.as_secs_f64();
+        eprintln!("{}, round {number}: {}, bare {bare_time:.2} s", stream.title, times.join(", "));
+        rounds.push(Round { bare, runs });
+    }
+    Ok(rounds)
+}
+
+fn describe(stream: &Stream, sinks: &[Sink], rounds: &[Round], report: &mut Report) {
     let middle = |of: &dyn Fn(&Round) -> f64| median(rounds.iter().map(of).collect());
     let bare = middle(&|round| round.bare.as_secs_f64());
-    report.add(format!("{RECORDS} records of a change stream"), RECORDS as f64 / bare, "records/s");
-    for (index, (sink, bar)) in SINKS.into_iter().enumerate() {
+    let records = stream.records as f64;
+    report.add(format!("{} {}", stream.records, stream.title), records / bare, "records/s");
+    for (index, (sink, bar)) in sinks.iter().enumerate() {
         let time = middle(&|round| round.runs[index].time.as_secs_f64());
-        report.add(format!("  into {sink}"), RECORDS as f64 / time, "records/s");
+        report.add(format!("  into {sink}"), records / time, "records/s");
         let ratio = |round: &Round| round.bare.as_secs_f64() / round.runs[index].time.as_secs_f64();
         report.add("    ratio, of each round", middle(&ratio), "");
-        report.bar(Bar::AtLeast(bar));
+        report.bar(Bar::AtLeast(*bar));
         let processor = |round: &Round| round.runs[index].processor.as_secs_f64();
-        let million = middle(&processor) / RECORDS as f64 * 1e6;
-        report.add("    processor time for a million", million, "s");
+        report.add("    processor time for a million", middle(&processor) / records * 1e6, "s");
         report.add("    peak memory", middle(&|round| round.runs[index].memory), "MB");
     }
 }
 
-/// A change stream with all its records, and the time they lie between.
-struct Stream {
-    server: Server,
-    start: String,
-    end: String,
+/// A server of ours, which has everything at hand.
+fn scripted() -> Result<(Server, Stream)> {
+    let mut columns = vec![Column::key("id", Kind::Int64)];
+    let kinds = [Kind::String, Kind::String, Kind::Int64, Kind::Float64, Kind::Timestamp];
+    let names = ["name", "place", "amount", "price", "at"];
+    columns.extend(names.into_iter().zip(kinds).map(|(name, kind)| Column::new(name, kind)));
+    let server = Server::start(Options {
+        tables: vec![Table::new("items", columns)],
+        partitions: PARTITIONS,
+        faults: Faults { rows_per_message: ROWS_PER_MESSAGE, ..Faults::none() },
+        ..Options::default()
+    })?;
+    let start = server.now().to_string();
+    let write = |number: usize| Write::new("items", WriteOperation::Insert, &row(number));
+    for number in 0..RECORDS {
+        server.commit(vec![write(number)])?;
+    }
+    let end = server.now().to_string();
+    // Something of each partition behind the end, so that nobody waits for a heartbeat to know it.
+    server.commit((RECORDS..RECORDS + 32 * PARTITIONS).map(write).collect::<Vec<_>>())?;
+    let stream = Stream {
+        title: "records of a change stream",
+        endpoint: server.endpoint(),
+        database: server.database().to_owned(),
+        start,
+        end,
+        records: RECORDS,
+        heartbeat: "1s",
+    };
+    Ok((server, stream))
+}
+
+const DEFINITIONS: [&str; 2] = [
+    "CREATE TABLE items (id INT64, name STRING(MAX), place STRING(MAX), amount INT64, \
+     price FLOAT64, at TIMESTAMP) PRIMARY KEY (id)",
+    "CREATE CHANGE STREAM changes FOR ALL",
+];
+
+/// The emulator, with what waits in it.
+async fn emulated(emulator: &Emulator) -> Result<Stream> {
+    let endpoint = format!("http://{}", emulator.variable("SPANNER_EMULATOR_HOST")?);
+    let database = Admin::connect(&endpoint).await?.make("backlog", &DEFINITIONS).await?;
+    let client = client::connect(&endpoint, &database).await?;
+    let start = Timestamp::now().to_string();
+    for number in 0..BACKLOG {
+        let mutation = Mutation::new_insert_builder("items")
+            .set("id")
+            .to(i64::try_from(number)?)
+            .set("name")
+            .to(format!("item {number}, delivered by hand"))
+            .set("place")
+            .to(PLACES[number % 4])
+            .set("amount")
+            .to(i64::try_from(number)? * 3)
+            .set("price")
+            .to(number as f64 / 7.0)
+            .set("at")
+            .to("2026-01-01T00:00:00Z");
+        client.write_only_transaction().build().write_at_least_once(vec![mutation.build()]).await?;
+    }
+    // Commits can be slightly ahead of the clock.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    Ok(Stream {
+        title: "records that wait in the emulator",
+        endpoint,
+        database,
+        start,
+        end: Timestamp::now().to_string(),
+        records: BACKLOG,
+        heartbeat: "100ms",
+    })
 }
 
 impl Stream {
-    fn make() -> Result<Self> {
-        let mut columns = vec![Column::key("id", Kind::Int64)];
-        let kinds = [Kind::String, Kind::String, Kind::Int64, Kind::Float64, Kind::Timestamp];
-        let names = ["name", "place", "amount", "price", "at"];
-        columns.extend(names.into_iter().zip(kinds).map(|(name, kind)| Column::new(name, kind)));
-        let server = Server::start(Options {
-            tables: vec![Table::new("items", columns)],
-            partitions: PARTITIONS,
-            faults: Faults { rows_per_message: ROWS_PER_MESSAGE, ..Faults::none() },
-            ..Options::default()
-        })?;
-        let start = server.now().to_string();
-        for number in 0..RECORDS {
-            let write = Write::new("items", WriteOperation::Insert, &row(number));
-            server.commit(vec![write])?;
-        }
-        let end = server.now().to_string();
-        // Something of each partition behind the end: by that a reader knows that it is there.
-        for number in RECORDS..RECORDS + 32 * PARTITIONS {
-            let write = Write::new("items", WriteOperation::Insert, &row(number));
-            server.commit(vec![write])?;
-        }
-        let stream = Self { server, start, end };
-        Ok(stream)
-    }
-
-    /// The time that a client takes who does nothing but count.
-    fn count(&self, runtime: &Runtime) -> Result<Duration> {
-        let begun = Instant::now();
-        let counted = runtime.block_on(async {
-            let spanner = Spanner::builder()
-                .with_endpoint(self.server.endpoint())
-                .with_credentials(anonymous::Builder::new().build())
-                .build()
-                .await?;
-            let client = spanner.database_client(self.server.database()).build().await?;
-            let readers = self.server.live().into_iter().map(|token| {
-                let statement = self.statement(&token);
-                tokio::spawn(count_rows(client.clone(), statement))
-            });
-            let mut counted = 0;
-            for reader in readers.collect::<Vec<_>>() {
-                counted += reader.await??;
-            }
-            Ok::<_, Box<dyn std::error::Error>>(counted)
-        })?;
-        match counted == RECORDS {
-            true => Ok(begun.elapsed()),
-            false => Err(format!("the client counted {counted} records, not {RECORDS}").into()),
-        }
-    }
-
-    fn statement(&self, token: &str) -> Statement {
-        Statement::builder(
-            "SELECT ChangeRecord FROM READ_changes (start_timestamp => @p1, end_timestamp => @p2, \
-             partition_token => @p3, heartbeat_milliseconds => 10000)",
-        )
-        .add_typed_param("p1", Value::from(self.start.as_str()), types::timestamp())
-        .add_typed_param("p2", Value::from(self.end.as_str()), types::timestamp())
-        .add_typed_param("p3", Value::from(token), types::string())
-        .build()
-    }
-
     fn drain(&self, rowtide: &Rowtide, folder: &Path, sink: &str) -> Result<Run> {
         let pipeline = Pipeline::make(folder, self, sink)?;
         let run = rowtide.drain(&pipeline.file, |_| ())?;
         if sink == "file" {
             let bytes = fs::read(&pipeline.output)?;
             let lines = bytes.iter().filter(|&&byte| byte == b'\n').count();
-            if lines != RECORDS {
-                return Err(format!("the drain wrote {lines} changes, not {RECORDS}").into());
+            if lines != self.records {
+                return Err(format!("the drain wrote {lines} changes, not {}", self.records).into());
             }
         }
         Ok(run)
     }
 }
 
+const PLACES: [&str; 4] = ["Lisbon", "Oslo", "Graz", "Turku"];
+
 fn row(number: usize) -> [(&'static str, Datum); 6] {
-    let place = ["Lisbon", "Oslo", "Graz", "Turku"][number % 4];
     [
         ("id", Datum::text(number.to_string())),
         ("name", Datum::text(format!("item {number}, delivered by hand"))),
-        ("place", Datum::text(place)),
+        ("place", Datum::text(PLACES[number % 4])),
         ("amount", Datum::text((number * 3).to_string())),
         ("price", Datum::Number(number as f64 / 7.0)),
         ("at", Datum::text("2026-01-01T00:00:00Z")),
     ]
-}
-
-/// A row of the server has one record.
-async fn count_rows(
-    client: DatabaseClient,
-    statement: Statement,
-) -> google_cloud_spanner::Result<usize> {
-    let mut rows = client.single_use().build().execute_query(statement).await?;
-    let mut counted = 0;
-    while rows.next().await.transpose()?.is_some() {
-        counted += 1;
-    }
-    Ok(counted)
 }
 
 /// A pipeline that has never run.
@@ -222,11 +244,13 @@ impl Pipeline {
             "name = \"{sink}\"\n\
              [source]\ntype = \"spanner\"\ndatabase = \"{}\"\nendpoint = \"{}\"\n\
              change_stream = \"changes\"\nstart = \"{}\"\nend = \"{}\"\n\
+             heartbeat_every = \"{}\"\n\
              [sink]\n{settings}\n[checkpoint]\ntype = \"sqlite\"\npath = {:?}\n",
-            stream.server.database(),
-            stream.server.endpoint(),
+            stream.database,
+            stream.endpoint,
             stream.start,
             stream.end,
+            stream.heartbeat,
             path("db"),
         );
         fs::write(path("toml"), text)?;
