@@ -17,6 +17,8 @@ pub(super) struct Decoder {
     has_diff: bool,
     /// What was said of the row before: of those of a transaction it is the same.
     said: Option<(Said, Arc<Metadata>)>,
+    /// That of the id of a row, before it is handed out.
+    scope: String,
 }
 
 /// What a row says beside its values.
@@ -37,7 +39,7 @@ pub(super) enum Origin {
 
 impl Decoder {
     pub(super) fn new(config: &CockroachConfig, layouts: Layouts) -> Self {
-        Self { layouts, has_diff: config.diff, said: None }
+        Self { layouts, has_diff: config.diff, said: None, scope: String::new() }
     }
 
     pub(super) async fn change(&mut self, row: &RowMessage<'_>, origin: Origin) -> Result<Change> {
@@ -47,21 +49,19 @@ impl Decoder {
         if is_backfill {
             self.layouts.note_rewrite(row.topic, row.updated);
         }
-        if self.layouts.known(row.topic, fields).is_none() {
-            self.layouts.learn(row.topic, fields).await?;
-        }
-        let has_diff = self.has_diff;
-        let Some(layout) = self.layouts.known(row.topic, fields) else {
-            let message = format!("the columns of `{}` changed while they were read", row.topic);
-            return Err(rowtide_core::Error::transient(message));
+        let layout = match self.layouts.known(row.topic, fields) {
+            Some(layout) => layout,
+            None => self.layouts.learn(row.topic, fields).await?,
         };
         let operation = match origin {
             Origin::Snapshot => Operation::Read,
             Origin::Log if row.after.is_none() => Operation::Delete,
-            Origin::Log if row.before.is_none() && has_diff && !is_backfill => Operation::Insert,
+            Origin::Log if row.before.is_none() && self.has_diff && !is_backfill => {
+                Operation::Insert
+            }
             Origin::Log => Operation::Update,
         };
-        let mut change = Change::new(id(layout, row), Arc::clone(&layout.table), operation);
+        let mut change = Change::new(self.id(&layout, row), Arc::clone(&layout.table), operation);
         if row.after.is_some() {
             change.after = Some(layout.row(row.after.as_ref(), row.key)?);
         }
@@ -96,12 +96,12 @@ impl Decoder {
         self.said = Some((said, Arc::clone(&metadata)));
         metadata
     }
-}
 
-/// `shop.public.orders[1]:1692283563643512000:0`: a key has one version at a time.
-fn id(layout: &Layout, row: &RowMessage<'_>) -> ChangeId {
-    let mut scope = String::with_capacity(layout.scope.len() + row.key.len());
-    scope.push_str(&layout.scope);
-    scope.push_str(row.key);
-    ChangeId::new(scope).major(row.updated.wall).minor(u64::from(row.updated.logical))
+    /// `shop.public.orders[1]:1692283563643512000:0`: a key has one version at a time.
+    fn id(&mut self, layout: &Layout, row: &RowMessage<'_>) -> ChangeId {
+        self.scope.clear();
+        self.scope.push_str(&layout.scope);
+        self.scope.push_str(row.key);
+        ChangeId::new(&*self.scope).major(row.updated.wall).minor(u64::from(row.updated.logical))
+    }
 }

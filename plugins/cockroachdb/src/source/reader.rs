@@ -76,7 +76,8 @@ enum Phase {
 
 /// What a row of a changefeed came to.
 enum Outcome {
-    Change(Box<Change>),
+    /// One more change, of so many bytes.
+    Change(usize),
     Resolved(Hlc),
     Nothing,
 }
@@ -232,12 +233,9 @@ impl<'s> Reader<'s> {
                 self.deliver(changes);
                 return self.end();
             };
-            match self.outcome(&row).await? {
+            match self.take(&row, &mut changes).await? {
                 Outcome::Nothing => {}
-                Outcome::Change(change) => {
-                    bytes += change.bytes();
-                    changes.push(*change);
-                }
+                Outcome::Change(more) => bytes += more,
                 Outcome::Resolved(at) => {
                     self.deliver(changes);
                     return self.resolve(at);
@@ -273,7 +271,7 @@ impl<'s> Reader<'s> {
         }
     }
 
-    async fn outcome(&mut self, row: &Row) -> Result<Outcome> {
+    async fn take(&mut self, row: &Row, changes: &mut Vec<Change>) -> Result<Outcome> {
         let raw = Raw::of(row)?;
         let message = match raw.message()? {
             Message::Resolved(at) => return Ok(Outcome::Resolved(at)),
@@ -292,7 +290,9 @@ impl<'s> Reader<'s> {
             return Ok(Outcome::Nothing);
         }
         let change = self.decoder.change(&message, origin).await?;
-        Ok(Outcome::Change(Box::new(change)))
+        let bytes = change.bytes();
+        changes.push(change);
+        Ok(Outcome::Change(bytes))
     }
 
     /// Moves the position, the only way it moves.

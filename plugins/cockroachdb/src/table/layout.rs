@@ -30,13 +30,12 @@ struct Topic {
     family: Option<Arc<str>>,
     scope: Arc<str>,
     /// The one used last comes first.
-    layouts: Vec<Layout>,
+    layouts: Vec<Arc<Layout>>,
     /// When its rows were last rewritten.
     rewritten_at: Hlc,
 }
 
 /// A table whose rows have certain columns.
-#[derive(Clone)]
 pub(crate) struct Layout {
     pub(crate) table: Arc<Table>,
     pub(crate) family: Option<Arc<str>>,
@@ -66,24 +65,33 @@ impl Layouts {
     }
 
     /// The layout of rows with these columns, if it is known.
-    pub(crate) fn known(&mut self, topic: &str, fields: Option<&Fields<'_>>) -> Option<&Layout> {
+    pub(crate) fn known(
+        &mut self,
+        topic: &str,
+        fields: Option<&Fields<'_>>,
+    ) -> Option<Arc<Layout>> {
         let layouts = &mut self.topics.get_mut(topic)?.layouts;
         let index = layouts.iter().position(|layout| layout.fits(fields))?;
         if index > 0 {
             layouts.swap(0, index);
         }
-        layouts.first()
+        layouts.first().cloned()
     }
 
     /// Asks the cluster what these columns are.
-    pub(crate) async fn learn(&mut self, topic: &str, fields: Option<&Fields<'_>>) -> Result<()> {
+    pub(crate) async fn learn(
+        &mut self,
+        topic: &str,
+        fields: Option<&Fields<'_>>,
+    ) -> Result<Arc<Layout>> {
         let names: Option<Vec<&str>> =
             fields.map(|Fields(fields)| fields.iter().map(|(name, _)| &**name).collect());
         let session = self.database.session().await?;
         let entry = self.entry(topic);
         let described = columns(&session, &entry.target).await?;
-        entry.layouts.insert(0, entry.layout(&described, names.as_deref()));
-        Ok(())
+        let layout = Arc::new(entry.layout(&described, names.as_deref()));
+        entry.layouts.insert(0, Arc::clone(&layout));
+        Ok(layout)
     }
 
     /// Forgets what the columns were: all rows were rewritten at that time, and a column of the same
