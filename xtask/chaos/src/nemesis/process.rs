@@ -197,7 +197,7 @@ impl Processes<'_> {
                 let ending = self.instances[index].terminate(STOP_LIMIT)?;
                 self.look()?;
                 let Ending { code, .. } = ending;
-                self.note(index, ProcessEvent::Stopped { code, fate: Fate::Disturbed })?;
+                self.note_stop(index, code, Fate::Disturbed)?;
             }
             Mishap::Second => self.start_a_second()?,
             Mishap::Damage => self.damage(index)?,
@@ -259,7 +259,16 @@ impl Processes<'_> {
         self.look()?;
         let is_alone = self.instances.iter().all(|instance| !instance.is_running());
         let fate = if is_disturbed || !is_alone { Fate::Disturbed } else { Fate::Exact };
-        self.note(index, ProcessEvent::Stopped { code, fate })
+        self.note_stop(index, code, fate)
+    }
+
+    /// One that is asked to stop may have been shut out before it heard of that.
+    fn note_stop(&mut self, index: usize, code: Option<i32>, fate: Fate) -> Outcome {
+        let event = match self.is_shut_out(index, code) {
+            true => ProcessEvent::Refused { code },
+            false => ProcessEvent::Stopped { code, fate },
+        };
+        self.note(index, event)
     }
 
     /// Stops all of them when nothing is wrong any more.

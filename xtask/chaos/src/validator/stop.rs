@@ -16,9 +16,7 @@ impl Validator for Stop {
     fn note(&mut self, entry: &Entry) -> Result<(), String> {
         match &entry.what {
             What::Process { event: ProcessEvent::Stopped { code, fate }, .. } => {
-                // In trouble the two may change places, and who came second is shut out.
-                let is_shut_out = *fate == Fate::Disturbed && *code == Some(1);
-                if *code != Some(0) && !is_shut_out {
+                if *code != Some(0) {
                     return Err(format!("a stop ended with {code:?}"));
                 }
                 let is_exact = *fate == Fate::Exact;
@@ -53,8 +51,6 @@ mod tests {
         let stopped = |fate| ProcessEvent::Stopped { code: Some(0), fate };
         assert_eq!(verdict(Stop::default(), all(stopped(Fate::Exact), 3)), Ok(()));
         assert_eq!(verdict(Stop::default(), all(stopped(Fate::Disturbed), 2)), Ok(()));
-        let shut_out = ProcessEvent::Stopped { code: Some(1), fate: Fate::Disturbed };
-        assert_eq!(verdict(Stop::default(), all(shut_out, 3)), Ok(()));
         assert_eq!(verdict(Stop::default(), all(ProcessEvent::Killed, 2)), Ok(()));
         refused(verdict(Stop::default(), all(stopped(Fate::Exact), 2)), "after a clean stop");
     }
