@@ -1,4 +1,4 @@
-use std::{borrow::Cow, collections::BTreeMap, fmt, ops::Index, sync::Arc};
+use std::{borrow::Cow, fmt, ops::Index, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -70,8 +70,14 @@ pub struct Transaction {
 }
 
 /// What an upstream said beyond the row, by name.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Metadata(BTreeMap<Cow<'static, str>, Value>);
+///
+/// What it says again and again can be held once, [below](Metadata::over) what is new.
+#[derive(Clone, Debug, Default)]
+pub struct Metadata {
+    shared: Option<Arc<Metadata>>,
+    /// By name in ascending order, each name once.
+    own: Vec<(Cow<'static, str>, Value)>,
+}
 
 impl Change {
     /// Makes a change of `table` with nothing but an id and an operation.
@@ -198,21 +204,65 @@ impl FromIterator<Value> for Row {
 }
 
 impl Metadata {
+    /// Begins with what is the same for many changes. A source should make it once: a format may
+    /// write it once for all that share it.
+    pub fn over(shared: Arc<Metadata>) -> Self {
+        Self { shared: Some(shared), own: Vec::new() }
+    }
+
     /// Adds or replaces what is known under `name`.
     #[must_use]
     pub fn with(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
-        self.0.insert(name.into(), value.into());
+        let (name, value) = (name.into(), value.into());
+        match self.place(&name) {
+            Ok(place) => self.own[place].1 = value,
+            Err(place) => self.own.insert(place, (name, value)),
+        }
         self
     }
 
     /// What is known under `name`.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name)
+        match (self.place(name), &self.shared) {
+            (Ok(place), _) => Some(&self.own[place].1),
+            (Err(_), Some(shared)) => shared.get(name),
+            (Err(_), None) => None,
+        }
+    }
+
+    /// What this has in common with other changes, if anything was made so.
+    pub fn shared(&self) -> Option<&Arc<Metadata>> {
+        self.shared.as_ref()
+    }
+
+    /// What is known of this alone, by name in ascending order. It comes before what is shared.
+    pub fn own(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.own.iter().map(|(name, value)| (name.as_ref(), value))
     }
 
     /// All that is known, by name in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.0.iter().map(|(name, value)| (name.as_ref(), value))
+        let mut known: Vec<_> = self.own().collect();
+        let mut shared = self.shared();
+        while let Some(metadata) = shared {
+            for (name, value) in metadata.own() {
+                if let Err(place) = known.binary_search_by_key(&name, |(name, _)| name) {
+                    known.insert(place, (name, value));
+                }
+            }
+            shared = metadata.shared();
+        }
+        known.into_iter()
+    }
+
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.own.binary_search_by_key(&name, |(name, _)| name)
+    }
+}
+
+impl PartialEq for Metadata {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
     }
 }
 
@@ -234,5 +284,18 @@ mod tests {
         let empty = change.bytes();
         change.after = Some(Row::new([Value::from("0123456789")]));
         assert_eq!(change.bytes(), empty + size_of::<Value>() + 10);
+    }
+
+    #[test]
+    fn what_is_shared_is_known_until_it_is_replaced() {
+        let shared = Metadata::default().with("b", 1).with("d", 2);
+        let metadata = Metadata::over(Arc::new(shared)).with("c", 3).with("b", 4).with("a", 5);
+        let alone =
+            Metadata::default().with("d", 2).with("a", 0).with("b", 4).with("c", 3).with("a", 5);
+        assert_eq!(metadata, alone);
+        assert!(metadata.iter().map(|(name, _)| name).eq(["a", "b", "c", "d"]));
+        assert_eq!((metadata.get("b"), metadata.get("d")), (alone.get("b"), alone.get("d")));
+        assert_eq!(metadata.get("e"), None);
+        assert_ne!(metadata, alone.with("e", 6));
     }
 }

@@ -75,7 +75,11 @@ fn a_line_has_all_that_is_known() {
         line(&change, Integers::Number),
         r#"{"id":"s:7:0","op":"update","namespace":"main","table":"t\"1","key":{"$rowid":5},"before":null,"after":{"näme":"x\n"},"committed_at":"2026-11-21T10:00:00.5Z","transaction":{"id":"9","changes":2},"metadata":{"a":1,"b":{"$blob":"AA=="}}}"#
     );
-    let back = decoder::change(&line(&change, Integers::Number), &change.table, Integers::Number);
+    let alone = line(&change, Integers::Number);
+    let shared = Arc::new(Metadata::default().with("b", vec![0]).with("a", 2));
+    change.metadata = Some(Arc::new(Metadata::over(shared).with("a", 1)));
+    assert_eq!(line(&change, Integers::Number), alone, "what is shared is written the same way");
+    let back = decoder::change(&alone, &change.table, Integers::Number);
     change.id = ChangeId::new("s:7:0");
     assert_eq!(back.unwrap(), change);
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::{
     client::{Cell, Client, Code, Failure, Statement, Type},
-    record::{DataRecord, mutable_key_range},
+    record::{Shape, mutable_key_range},
 };
 
 pub(crate) use layout::{Layout, Recent};
@@ -38,7 +38,7 @@ pub(crate) struct Catalog {
 #[derive(Default)]
 struct Known {
     tables: BTreeMap<String, Described>,
-    layouts: HashMap<layout::Signature, Arc<Layout>>,
+    layouts: HashMap<Arc<Shape>, Arc<Layout>>,
 }
 
 /// A table that the stream watches.
@@ -90,27 +90,26 @@ impl Catalog {
         self.locked().tables.clone()
     }
 
-    /// How to read this record. A column that is not known yet makes the catalog be read again.
-    pub(crate) async fn layout(&self, record: &DataRecord) -> Result<Arc<Layout>> {
-        let signature = layout::Signature::of(record);
+    /// How to read such a record. A column that is not known yet makes the catalog be read again.
+    pub(crate) async fn layout(&self, shape: &Arc<Shape>) -> Result<Arc<Layout>> {
         let is_current = {
             let known = self.locked();
-            if let Some(layout) = known.layouts.get(&signature) {
+            if let Some(layout) = known.layouts.get(shape) {
                 return Ok(Arc::clone(layout));
             }
-            let described = known.tables.get(&record.table);
-            described.is_some_and(|described| layout::has_all(described, record))
+            let described = known.tables.get(&shape.table);
+            described.is_some_and(|described| layout::has_all(described, shape))
         };
         if !is_current {
             let tables = self.describe().await?;
             self.locked().tables = tables;
         }
         let mut known = self.locked();
-        let layout = Arc::new(Layout::new(known.tables.get(&record.table), record)?);
+        let layout = Arc::new(Layout::new(known.tables.get(&shape.table), shape)?);
         if known.layouts.len() >= LAYOUTS_MAX {
             known.layouts.clear();
         }
-        known.layouts.insert(signature, Arc::clone(&layout));
+        known.layouts.insert(Arc::clone(shape), Arc::clone(&layout));
         Ok(layout)
     }
 

@@ -201,6 +201,13 @@ impl Cell {
         }
     }
 
+    pub(crate) fn list(&self) -> &[Cell] {
+        match self {
+            Cell::List(cells) => cells,
+            _ => &[],
+        }
+    }
+
     pub(crate) fn into_list(self) -> Vec<Cell> {
         match self {
             Cell::List(cells) => cells,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     catalog::Layout,
     client::{Cell, Type},
-    record::{Decoder, Record},
+    record::{Decoder, Record, column_type},
     source::{Place, SnapshotPlace},
 };
 
@@ -15,7 +15,7 @@ pub fn records(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let cell = serde_json::from_str(&text).map_or(Cell::Null, cell);
     let postgres = decoded(Type::Json, Cell::Text(text.into_owned()));
-    format!("{postgres}\n{}", decoded(google_sql(), cell))
+    format!("{postgres}\n{}", decoded(column_type(), cell))
 }
 
 /// Reads a position of a partition, and one of a snapshot.
@@ -35,7 +35,7 @@ pub fn position(bytes: &[u8]) -> String {
 fn decoded(of: Type, cell: Cell) -> String {
     let mut records = Vec::new();
     let read = Decoder::new(&[("ChangeRecord".to_owned(), of)])
-        .and_then(|decoder| decoder.decode(vec![cell], &mut records));
+        .and_then(|mut decoder| decoder.decode(vec![cell], &mut records));
     match read {
         Ok(()) => records.iter().take(3).map(told).collect::<Vec<_>>().join("\n"),
         Err(error) => error.to_string(),
@@ -49,7 +49,7 @@ fn told(record: &Record) -> String {
     if !place.covers(data) {
         return "a record that is told and not covered".to_owned();
     }
-    let layout = match Layout::of_record(data) {
+    let layout = match Layout::of_shape(&data.shape) {
         Ok(layout) => layout,
         Err(error) => return error.to_string(),
     };
@@ -75,38 +75,6 @@ fn cell(value: Value) -> Cell {
         Value::Array(values) => Cell::List(values.into_iter().map(cell).collect()),
         Value::Object(members) => Cell::List(members.into_values().map(cell).collect()),
     }
-}
-
-/// The type of the one column of a change stream's rows.
-fn google_sql() -> Type {
-    let text = |names: &[&str]| -> Vec<(String, Type)> {
-        names.iter().map(|name| ((*name).to_owned(), Type::String)).collect()
-    };
-    let list = |fields| Type::Array(Box::new(Type::Struct(fields)));
-    let mut data = text(&[
-        "commit_timestamp",
-        "record_sequence",
-        "server_transaction_id",
-        "is_last_record_in_transaction_in_partition",
-        "table_name",
-        "column_types",
-        "mods",
-        "mod_type",
-        "value_capture_type",
-        "number_of_records_in_transaction",
-        "number_of_partitions_in_transaction",
-        "transaction_tag",
-        "is_system_transaction",
-    ]);
-    data[5].1 = list(text(&["name", "type", "is_primary_key", "ordinal_position"]));
-    data[6].1 = list(text(&["keys", "new_values", "old_values"]));
-    let mut children = text(&["start_timestamp", "record_sequence", "child_partitions"]);
-    children[2].1 = list(text(&["token", "parent_partition_tokens"]));
-    list(vec![
-        ("data_change_record".to_owned(), list(data)),
-        ("heartbeat_record".to_owned(), list(text(&["timestamp"]))),
-        ("child_partitions_record".to_owned(), list(children)),
-    ])
 }
 
 /// Why a position cannot be read; the message itself shows all of it.

@@ -3,10 +3,14 @@
 mod google_sql;
 mod postgres;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use rowtide_core::{Error, Operation, Result};
 
 use crate::client::{Cell, Type};
+#[cfg(feature = "fuzzing")]
+pub(crate) use google_sql::column_type;
 
 /// One thing that a partition tells.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,8 +30,7 @@ pub(crate) struct DataRecord {
     pub(crate) sequence: String,
     pub(crate) transaction: String,
     pub(crate) is_last_in_partition: bool,
-    pub(crate) table: String,
-    pub(crate) columns: Vec<RecordColumn>,
+    pub(crate) shape: Arc<Shape>,
     pub(crate) mods: Vec<Mod>,
     pub(crate) operation: Operation,
     pub(crate) capture_type: String,
@@ -35,6 +38,13 @@ pub(crate) struct DataRecord {
     pub(crate) partitions_in_transaction: i64,
     pub(crate) transaction_tag: String,
     pub(crate) is_system_transaction: bool,
+}
+
+/// A table, and what a record tells of; one record after another has the same.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Shape {
+    pub(crate) table: String,
+    pub(crate) columns: Vec<RecordColumn>,
 }
 
 /// A column that a record tells of.
@@ -73,7 +83,7 @@ pub(crate) struct Child {
 #[derive(Debug)]
 pub(crate) enum Decoder {
     GoogleSql(Box<google_sql::Layout>),
-    Postgres,
+    Postgres(postgres::Latest),
 }
 
 impl Decoder {
@@ -86,7 +96,7 @@ impl Decoder {
             [(_, Type::Array(element))] => {
                 google_sql::Layout::new(element).map(|layout| Decoder::GoogleSql(Box::new(layout)))
             }
-            [(_, Type::Json)] => Ok(Decoder::Postgres),
+            [(_, Type::Json)] => Ok(Decoder::Postgres(postgres::Latest::default())),
             [(_, Type::Proto(_) | Type::Bytes)] => Err(mutable_key_range()),
             _ => Err(Error::fatal("the change stream returns columns that are not known")),
         }
@@ -96,13 +106,13 @@ impl Decoder {
     ///
     /// # Errors
     /// `Fatal` for what is no record.
-    pub(crate) fn decode(&self, row: Vec<Cell>, records: &mut Vec<Record>) -> Result<()> {
+    pub(crate) fn decode(&mut self, row: Vec<Cell>, records: &mut Vec<Record>) -> Result<()> {
         let Some(cell) = row.into_iter().next() else { return Ok(()) };
         match self {
             Decoder::GoogleSql(layout) => layout.decode(cell, records),
-            Decoder::Postgres => match cell {
+            Decoder::Postgres(latest) => match cell {
                 Cell::Text(text) => {
-                    records.push(postgres::decode(&text)?);
+                    records.push(postgres::decode(&text, latest)?);
                     Ok(())
                 }
                 _ => Err(invalid("a row that is not JSON")),
@@ -124,11 +134,10 @@ impl Record {
     /// The memory this holds, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let Record::Data(data) = self else { return 256 };
-        let columns = data.columns.iter().map(|column| 64 + column.name.len());
         let mods = data.mods.iter().map(|row| {
             size_of::<Mod>() + row.keys.len() + row.new_values.len() + row.old_values.len()
         });
-        512 + columns.sum::<usize>() + mods.sum::<usize>()
+        512 + mods.sum::<usize>()
     }
 }
 
@@ -176,8 +185,10 @@ mod tests {
             sequence: "00000001".to_owned(),
             transaction: "tx".to_owned(),
             is_last_in_partition: true,
-            table: "orders".to_owned(),
-            columns: vec![column("id", "INT64", true, 1), column("name", "STRING", false, 2)],
+            shape: Arc::new(Shape {
+                table: "orders".to_owned(),
+                columns: vec![column("id", "INT64", true, 1), column("name", "STRING", false, 2)],
+            }),
             mods: vec![Mod {
                 keys: r#"{"id":"7"}"#.to_owned(),
                 new_values: r#"{"name":"b"}"#.to_owned(),

@@ -1,5 +1,7 @@
 //! Values as Spanner writes them, and as they are told.
 
+use std::borrow::Cow;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::{Timestamp, civil::Date};
 use rowtide_core::{ColumnType, Value};
@@ -115,7 +117,7 @@ pub(crate) fn of_json(raw: &RawValue, of: &Type) -> Option<Value> {
             let values = values.into_iter().map(|value| element_of_json(value, element));
             values.collect::<Option<Vec<_>>>().map(|values| Value::Array(values.into()))
         }
-        (b'"', _) => of_cell(Cell::Text(serde_json::from_str(text).ok()?), of),
+        (b'"', _) => of_text(string(text)?, of),
         (b't' | b'f', _) => of_cell(Cell::Bool(text == "true"), of),
         (b'[' | b'{', Type::Other) => Some(Value::Json(text.into())),
         // Not by the JSON reader, which may be off by the last bit.
@@ -142,28 +144,40 @@ pub(crate) fn of_cell(cell: Cell, of: &Type) -> Option<Value> {
             Value::Int(value as i64)
         }
         (Cell::Number(_), _) => return None,
-        (Cell::Text(text), Type::Float32) => Value::Float32(special(&text)? as f32),
-        (Cell::Text(text), Type::Float64) => Value::Float(special(&text)?),
-        (Cell::Text(text), Type::Int64 | Type::Enum(_)) => Value::Int(text.parse().ok()?),
-        (Cell::Text(text), Type::Numeric) => Value::Decimal(text.into()),
-        (Cell::Text(text), Type::Bytes | Type::Proto(_)) => {
-            Value::Bytes(STANDARD.decode(text).ok()?.into())
-        }
-        (Cell::Text(text), Type::Json) => Value::Json(text.into()),
-        (Cell::Text(text), Type::Uuid) => Value::Uuid(uuid(&text)?),
-        (Cell::Text(text), Type::Date) => Value::Date(padded(&text).parse::<Date>().ok()?),
-        (Cell::Text(text), Type::Timestamp) => match padded(&text).parse::<Timestamp>() {
-            Ok(at) => Value::Timestamp(at),
-            // The last day there is has hours that are too late for our own type.
-            Err(_) if text.starts_with("9999-12-3") => Value::Text(text.into()),
-            Err(_) => return None,
-        },
-        (Cell::Text(text), _) => Value::Text(text.into()),
+        (Cell::Text(text), of) => return of_text(text.into(), of),
         (Cell::List(cells), Type::Array(element)) => {
             let values = cells.into_iter().map(|cell| of_cell(cell, element));
             Value::Array(values.collect::<Option<Vec<_>>>()?.into())
         }
         (Cell::List(_), _) => return None,
+    })
+}
+
+/// A string of a JSON document, copied only if it has to be.
+fn string(json: &str) -> Option<Cow<'_, str>> {
+    match json.contains('\\') {
+        true => serde_json::from_str(json).ok().map(Cow::Owned),
+        false => json.get(1..json.len() - 1).map(Cow::Borrowed),
+    }
+}
+
+fn of_text(text: Cow<'_, str>, of: &Type) -> Option<Value> {
+    Some(match of {
+        Type::Float32 => Value::Float32(special(&text)? as f32),
+        Type::Float64 => Value::Float(special(&text)?),
+        Type::Int64 | Type::Enum(_) => Value::Int(text.parse().ok()?),
+        Type::Numeric => Value::Decimal(text.into()),
+        Type::Bytes | Type::Proto(_) => Value::Bytes(STANDARD.decode(&*text).ok()?.into()),
+        Type::Json => Value::Json(text.into()),
+        Type::Uuid => Value::Uuid(uuid(&text)?),
+        Type::Date => Value::Date(padded(&text).parse::<Date>().ok()?),
+        Type::Timestamp => match padded(&text).parse::<Timestamp>() {
+            Ok(at) => Value::Timestamp(at),
+            // The last day there is has hours that are too late for our own type.
+            Err(_) if text.starts_with("9999-12-3") => Value::Text(text.into()),
+            Err(_) => return None,
+        },
+        _ => Value::Text(text.into()),
     })
 }
 
@@ -177,9 +191,11 @@ fn special(text: &str) -> Option<f64> {
 }
 
 /// The emulator writes years before 1000 with fewer than four digits.
-fn padded(text: &str) -> String {
-    let digits = text.find('-').unwrap_or(4);
-    format!("{}{text}", "0".repeat(4_usize.saturating_sub(digits)))
+fn padded(text: &str) -> Cow<'_, str> {
+    match text.find('-').unwrap_or(4) {
+        digits @ 0..4 => format!("{}{text}", "0".repeat(4 - digits)).into(),
+        _ => text.into(),
+    }
 }
 
 fn uuid(text: &str) -> Option<[u8; 16]> {

@@ -120,7 +120,7 @@ fn describe(stream: &Stream, sinks: &[Sink], rounds: &[Round], report: &mut Repo
 fn scripted() -> Result<(Server, Stream)> {
     let mut columns = vec![Column::key("id", Kind::Int64)];
     let kinds = [Kind::String, Kind::String, Kind::Int64, Kind::Float64, Kind::Timestamp];
-    let names = ["name", "place", "amount", "price", "at"];
+    let names = ["name", "place", "amount", "price", "since"];
     columns.extend(names.into_iter().zip(kinds).map(|(name, kind)| Column::new(name, kind)));
     let server = Server::start(Options {
         tables: vec![Table::new("items", columns)],
@@ -150,7 +150,7 @@ fn scripted() -> Result<(Server, Stream)> {
 
 const DEFINITIONS: [&str; 2] = [
     "CREATE TABLE items (id INT64, name STRING(MAX), place STRING(MAX), amount INT64, \
-     price FLOAT64, at TIMESTAMP) PRIMARY KEY (id)",
+     price FLOAT64, since TIMESTAMP) PRIMARY KEY (id)",
     "CREATE CHANGE STREAM changes FOR ALL",
 ];
 
@@ -172,7 +172,7 @@ async fn emulated(emulator: &Emulator) -> Result<Stream> {
             .to(i64::try_from(number)? * 3)
             .set("price")
             .to(number as f64 / 7.0)
-            .set("at")
+            .set("since")
             .to("2026-01-01T00:00:00Z");
         client.write_only_transaction().build().write_at_least_once(vec![mutation.build()]).await?;
     }
@@ -213,7 +213,7 @@ fn row(number: usize) -> [(&'static str, Datum); 6] {
         ("place", Datum::text(PLACES[number % 4])),
         ("amount", Datum::text((number * 3).to_string())),
         ("price", Datum::Number(number as f64 / 7.0)),
-        ("at", Datum::text("2026-01-01T00:00:00Z")),
+        ("since", Datum::text("2026-01-01T00:00:00Z")),
     ]
 }
 

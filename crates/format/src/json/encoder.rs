@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use rowtide_core::{Change, ChangeId, ColumnType, Metadata, Row, Table, Transaction, Value};
 
@@ -13,6 +15,17 @@ pub(crate) struct JsonEncoder {
     integers: Integers,
     plans: Plans<Plan>,
     latest_time: Option<(Timestamp, Vec<u8>)>,
+    said: Said,
+}
+
+/// What the latest changes had in common beyond their rows, as it is written.
+#[derive(Default)]
+struct Said(Option<(Arc<Metadata>, Vec<SaidMember>)>);
+
+struct SaidMember {
+    name: Box<str>,
+    /// The name in quotes, a colon, and the value.
+    text: Vec<u8>,
 }
 
 /// What is the same in all lines of a table.
@@ -33,12 +46,12 @@ struct Member {
 impl JsonEncoder {
     pub(crate) fn new(settings: &Json) -> Self {
         let plans = Plans::new(Plan::new);
-        Self { integers: settings.integers, plans, latest_time: None }
+        Self { integers: settings.integers, plans, latest_time: None, said: Said::default() }
     }
 
     pub(crate) fn encode(&mut self, changes: &[Change], output: &mut impl Output) {
         for (index, change) in changes.iter().enumerate() {
-            let Self { integers, plans, latest_time } = self;
+            let Self { integers, plans, latest_time, said } = self;
             let plan = plans.of(&change.table);
             output.message(
                 index,
@@ -46,7 +59,7 @@ impl JsonEncoder {
                 |out| {
                     plan.write_images(out, change, *integers);
                     write_time(out, change.committed_at, latest_time);
-                    write_rest(out, change, *integers);
+                    write_rest(out, change, said, *integers);
                 },
             );
         }
@@ -169,14 +182,15 @@ fn write_time(
     *latest = Some((time, out[start..].to_vec()));
 }
 
-fn write_rest(out: &mut Vec<u8>, change: &Change, integers: Integers) {
+fn write_rest(out: &mut Vec<u8>, change: &Change, said: &mut Said, integers: Integers) {
     out.extend_from_slice(b",\"transaction\":");
     match &change.transaction {
         Some(transaction) => write_transaction(out, transaction),
         None => text::null(out),
     }
     if let Some(metadata) = &change.metadata {
-        write_metadata(out, metadata, integers);
+        out.extend_from_slice(b",\"metadata\":");
+        said.write(out, metadata, integers);
     }
     out.push(b'}');
 }
@@ -191,15 +205,53 @@ fn write_transaction(out: &mut Vec<u8>, transaction: &Transaction) {
     out.push(b'}');
 }
 
-fn write_metadata(out: &mut Vec<u8>, metadata: &Metadata, integers: Integers) {
-    out.extend_from_slice(b",\"metadata\":{");
-    for (index, (name, value)) in metadata.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
+impl Said {
+    fn write(&mut self, out: &mut Vec<u8>, metadata: &Metadata, integers: Integers) {
+        let shared = match metadata.shared() {
+            Some(shared) => self.written(shared, integers),
+            None => &[],
+        };
+        let mut shared = shared.iter().peekable();
+        let mut separator = b'{';
+        let mut begin = |out: &mut Vec<u8>| {
+            out.push(separator);
+            separator = b',';
+        };
+        for (name, value) in metadata.own() {
+            while let Some(member) = shared.next_if(|member| *member.name < *name) {
+                begin(out);
+                out.extend_from_slice(&member.text);
+            }
+            // What a change says itself stands for what is shared.
+            shared.next_if(|member| *member.name == *name);
+            begin(out);
+            write_member(out, name, value, integers);
         }
-        text::string(out, name);
-        out.push(b':');
-        value::write(out, &ColumnType::Any, value, integers);
+        for member in shared {
+            begin(out);
+            out.extend_from_slice(&member.text);
+        }
+        if separator == b'{' {
+            out.push(b'{');
+        }
+        out.push(b'}');
     }
-    out.push(b'}');
+
+    fn written(&mut self, shared: &Arc<Metadata>, integers: Integers) -> &[SaidMember] {
+        let latest = self.0.take().filter(|(of, _)| Arc::ptr_eq(of, shared));
+        let member = |(name, value): (&str, &Value)| {
+            let mut text = Vec::new();
+            write_member(&mut text, name, value, integers);
+            SaidMember { name: name.into(), text }
+        };
+        let latest =
+            latest.unwrap_or_else(|| (Arc::clone(shared), shared.iter().map(member).collect()));
+        &self.0.insert(latest).1
+    }
+}
+
+fn write_member(out: &mut Vec<u8>, name: &str, value: &Value, integers: Integers) {
+    text::string(out, name);
+    out.push(b':');
+    value::write(out, &ColumnType::Any, value, integers);
 }

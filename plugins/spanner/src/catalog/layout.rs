@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::Described;
 use crate::{
     client::Type,
-    record::{DataRecord, RecordColumn},
+    record::{RecordColumn, Shape},
     value,
 };
 
@@ -22,16 +22,9 @@ pub(crate) struct Layout {
     places: HashMap<String, (usize, Type)>,
 }
 
-/// What tells the layouts of records apart.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Signature {
-    table: String,
-    columns: Vec<RecordColumn>,
-}
-
 /// The layout of the last record: that of the next one is mostly the same.
 #[derive(Debug, Default)]
-pub(crate) struct Recent(Option<(Signature, Arc<Layout>)>);
+pub(crate) struct Recent(Option<(Arc<Shape>, Arc<Layout>)>);
 
 /// The members of a JSON object, in order, their values as they stand there.
 struct Members<'a>(Vec<(Name<'a>, &'a RawValue)>);
@@ -41,43 +34,36 @@ struct Members<'a>(Vec<(Name<'a>, &'a RawValue)>);
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl Recent {
-    /// The layout of a record, if the last one had the same.
-    pub(crate) fn of(&self, record: &DataRecord) -> Option<Arc<Layout>> {
-        let (signature, layout) = self.0.as_ref()?;
-        let is_same = signature.table == record.table && signature.columns == record.columns;
-        is_same.then(|| Arc::clone(layout))
+    /// The layout of such a record, if the last one was of the same shape.
+    pub(crate) fn of(&self, shape: &Arc<Shape>) -> Option<&Arc<Layout>> {
+        let (latest, layout) = self.0.as_ref()?;
+        (Arc::ptr_eq(latest, shape) || latest == shape).then_some(layout)
     }
 
-    pub(crate) fn keep(&mut self, record: &DataRecord, layout: &Arc<Layout>) {
-        self.0 = Some((Signature::of(record), Arc::clone(layout)));
-    }
-}
-
-impl Signature {
-    pub(super) fn of(record: &DataRecord) -> Self {
-        Self { table: record.table.clone(), columns: record.columns.clone() }
+    pub(crate) fn keep(&mut self, shape: &Arc<Shape>, layout: &Arc<Layout>) {
+        self.0 = Some((Arc::clone(shape), Arc::clone(layout)));
     }
 }
 
 /// Whether the table is known with all columns of a record.
-pub(super) fn has_all(described: &Described, record: &DataRecord) -> bool {
+pub(super) fn has_all(described: &Described, shape: &Shape) -> bool {
     let names = &described.table.columns;
-    record.columns.iter().all(|column| names.iter().any(|known| *known.name == *column.name))
+    shape.columns.iter().all(|column| names.iter().any(|known| *known.name == *column.name))
 }
 
 impl Layout {
     /// Puts the columns of a record over those of its table. One that the table has no more comes
     /// behind them.
-    pub(super) fn new(described: Option<&Described>, record: &DataRecord) -> Result<Self> {
+    pub(super) fn new(described: Option<&Described>, shape: &Shape) -> Result<Self> {
         let mut table = match described {
             Some(described) => Arc::clone(&described.table),
-            None => Arc::new(unknown_table(&record.table)),
+            None => Arc::new(unknown_table(&shape.table)),
         };
         let mut places = HashMap::new();
         let mut keys = table.columns.iter().filter(|column| column.key.is_some()).count();
-        for column in &record.columns {
+        for column in &shape.columns {
             let of = Type::from_json(&column.type_json).ok_or_else(|| {
-                let name = format!("{}.{}", record.table, column.name);
+                let name = format!("{}.{}", shape.table, column.name);
                 Error::fatal(format!("the type of column `{name}` cannot be read"))
             })?;
             let known = table.columns.iter().position(|known| *known.name == *column.name);
@@ -95,14 +81,14 @@ impl Layout {
             }
             places.insert(column.name.clone(), (place, of));
         }
-        let columns_json = columns_json(&record.columns).into();
+        let columns_json = columns_json(&shape.columns).into();
         Ok(Self { table, columns_json, places })
     }
 
     /// What a record says by itself.
     #[cfg(feature = "fuzzing")]
-    pub(crate) fn of_record(record: &DataRecord) -> Result<Self> {
-        Self::new(None, record)
+    pub(crate) fn of_shape(shape: &Shape) -> Result<Self> {
+        Self::new(None, shape)
     }
 
     /// Makes a row of the values of these JSON objects; whatever they lack is unknown.
@@ -197,10 +183,9 @@ impl<'de> Deserialize<'de> for Members<'de> {
 
 #[cfg(test)]
 mod tests {
-    use rowtide_core::{ColumnType, Operation};
+    use rowtide_core::ColumnType;
 
     use super::*;
-    use crate::record::Mod;
 
     fn described() -> Described {
         let mut table = Table::new("t", vec![Column::new("id", ColumnType::Int).in_key(0)]);
@@ -209,34 +194,20 @@ mod tests {
         Described { table: Arc::new(table), types: vec![Type::Int64, Type::String, Type::String] }
     }
 
-    fn record(columns: &[(&str, &str, bool)]) -> DataRecord {
+    fn shape(columns: &[(&str, &str, bool)]) -> Shape {
         let columns = columns.iter().enumerate().map(|(index, (name, code, is_key))| {
             let type_json = format!(r#"{{"code":"{code}"}}"#);
             let ordinal = index as i64 + 1;
             RecordColumn { name: (*name).to_owned(), type_json, is_key: *is_key, ordinal }
         });
-        DataRecord {
-            committed_at: jiff::Timestamp::UNIX_EPOCH,
-            sequence: "0".to_owned(),
-            transaction: "x".to_owned(),
-            is_last_in_partition: true,
-            table: "t".to_owned(),
-            columns: columns.collect(),
-            mods: vec![Mod::default()],
-            operation: Operation::Update,
-            capture_type: String::new(),
-            records_in_transaction: 1,
-            partitions_in_transaction: 1,
-            transaction_tag: String::new(),
-            is_system_transaction: false,
-        }
+        Shape { table: "t".to_owned(), columns: columns.collect() }
     }
 
     #[test]
     fn a_column_that_was_not_modified_is_unknown() {
         let described = described();
-        let record = record(&[("id", "INT64", true), ("note", "STRING", false)]);
-        let layout = Layout::new(Some(&described), &record).unwrap();
+        let shape = shape(&[("id", "INT64", true), ("note", "STRING", false)]);
+        let layout = Layout::new(Some(&described), &shape).unwrap();
         assert!(Arc::ptr_eq(&layout.table, &described.table), "the table itself is kept");
         let row = layout.row([r#"{"id":"1"}"#, r#"{"note":null}"#]).unwrap();
         assert_eq!(row.values(), [Value::Int(1), Value::Unknown, Value::Null]);
@@ -254,8 +225,8 @@ mod tests {
 
     #[test]
     fn a_column_that_was_dropped_since_comes_behind_the_others() {
-        let record = record(&[("id", "INT64", true), ("gone", "BOOL", false)]);
-        let layout = Layout::new(Some(&described()), &record).unwrap();
+        let shape = shape(&[("id", "INT64", true), ("gone", "BOOL", false)]);
+        let layout = Layout::new(Some(&described()), &shape).unwrap();
         assert_eq!(&*layout.table.columns[3].name, "gone");
         let row = layout.row([r#"{"id":"1"}"#, r#"{"gone":true}"#]).unwrap();
         assert_eq!(row[3], Value::Bool(true));
@@ -263,15 +234,15 @@ mod tests {
 
     #[test]
     fn a_table_that_was_dropped_since_is_what_its_record_says() {
-        let record = record(&[("id", "INT64", true), ("name", "STRING", false)]);
-        let layout = Layout::new(None, &record).unwrap();
+        let shape = shape(&[("id", "INT64", true), ("name", "STRING", false)]);
+        let layout = Layout::new(None, &shape).unwrap();
         assert_eq!((layout.table.columns.len(), layout.table.key()), (2, vec![0]));
     }
 
     #[test]
     fn a_value_of_another_type_is_refused_without_being_shown() {
-        let record = record(&[("id", "INT64", true)]);
-        let layout = Layout::new(Some(&described()), &record).unwrap();
+        let shape = shape(&[("id", "INT64", true)]);
+        let layout = Layout::new(Some(&described()), &shape).unwrap();
         let error = layout.row([r#"{"id":"hush"}"#, "{}"]).unwrap_err().to_string();
         assert!(error.contains("`id`") && !error.contains("hush"), "{error}");
     }

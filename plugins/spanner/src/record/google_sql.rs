@@ -1,11 +1,12 @@
 //! Records as nested arrays of structs, whose fields are found by their names.
 
-use std::mem::take;
+use std::{mem::take, sync::Arc};
 
 use rowtide_core::Result;
 
 use super::{
-    Child, ChildrenRecord, DataRecord, Mod, Record, RecordColumn, invalid, operation, timestamp,
+    Child, ChildrenRecord, DataRecord, Mod, Record, RecordColumn, Shape, invalid, operation,
+    timestamp,
 };
 use crate::client::{Cell, Type};
 
@@ -19,6 +20,8 @@ pub(crate) struct Layout {
     heartbeat: [usize; 1],
     children: [usize; 2],
     child: [usize; 2],
+    /// The shape of the last record.
+    latest: Option<Arc<Shape>>,
 }
 
 const KINDS: [&str; 3] = ["data_change_record", "heartbeat_record", "child_partitions_record"];
@@ -62,10 +65,11 @@ impl Layout {
             heartbeat: places(&heartbeat, HEARTBEAT)?,
             child: places(&inside(&children, "child_partitions")?, CHILD)?,
             children: places(&children, CHILDREN)?,
+            latest: None,
         })
     }
 
-    pub(super) fn decode(&self, cell: Cell, records: &mut Vec<Record>) -> Result<()> {
+    pub(super) fn decode(&mut self, cell: Cell, records: &mut Vec<Record>) -> Result<()> {
         for record in cell.into_list() {
             let [data, heartbeats, children] = taken(record, self.kinds);
             for record in data.into_list() {
@@ -94,7 +98,7 @@ impl Layout {
     }
 
     /// One without a time stands for none.
-    fn data(&self, record: Cell) -> Result<Option<DataRecord>> {
+    fn data(&mut self, record: Cell) -> Result<Option<DataRecord>> {
         let [
             committed_at,
             sequence,
@@ -111,7 +115,7 @@ impl Layout {
             is_system,
         ] = taken(record, self.data);
         let Some(committed_at) = committed_at.text() else { return Ok(None) };
-        let columns = columns.into_list().into_iter().map(|column| self.column(column));
+        let shape = self.shape(table, columns)?;
         let mods = mods.into_list().into_iter().map(|row| {
             let [keys, new_values, old_values] = taken(row, self.row).map(object);
             Mod { keys, new_values, old_values }
@@ -121,8 +125,7 @@ impl Layout {
             sequence: required(sequence)?,
             transaction: required(transaction)?,
             is_last_in_partition: is_last.is_true(),
-            table: required(table)?,
-            columns: columns.collect::<Result<_>>()?,
+            shape,
             mods: mods.collect(),
             operation: operation(mod_type.text().unwrap_or_default())?,
             capture_type: capture_type.into_text().unwrap_or_default(),
@@ -131,6 +134,33 @@ impl Layout {
             transaction_tag: tag.into_text().unwrap_or_default(),
             is_system_transaction: is_system.is_true(),
         }))
+    }
+
+    /// The last shape, if it is the same again: nearly always, and then nothing is copied.
+    fn shape(&mut self, table: Cell, columns: Cell) -> Result<Arc<Shape>> {
+        if let Some(latest) = &self.latest
+            && table.text() == Some(&latest.table)
+            && self.are(&columns, &latest.columns)
+        {
+            return Ok(Arc::clone(latest));
+        }
+        let columns = columns.into_list().into_iter().map(|column| self.column(column));
+        let columns = columns.collect::<Result<_>>()?;
+        let shape = Arc::new(Shape { table: required(table)?, columns });
+        self.latest = Some(Arc::clone(&shape));
+        Ok(shape)
+    }
+
+    fn are(&self, cells: &Cell, columns: &[RecordColumn]) -> bool {
+        let is = |(cell, column): (&Cell, &RecordColumn)| {
+            let fields = cell.list();
+            let [name, of, is_key, ordinal] = self.column.map(|place| fields.get(place));
+            name.and_then(Cell::text) == Some(&column.name)
+                && of.and_then(Cell::text) == Some(&column.type_json)
+                && is_key.is_some_and(Cell::is_true) == column.is_key
+                && ordinal.and_then(Cell::integer).unwrap_or_default() == column.ordinal
+        };
+        cells.list().len() == columns.len() && cells.list().iter().zip(columns).all(is)
     }
 
     fn column(&self, column: Cell) -> Result<RecordColumn> {
@@ -185,38 +215,41 @@ fn object(cell: Cell) -> String {
     cell.into_text().unwrap_or_else(|| "{}".to_owned())
 }
 
+/// The type of the one column that rows of a change stream have.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn column_type() -> Type {
+    let list = |fields| Type::Array(Box::new(Type::Struct(fields)));
+    let fields = |names: &[&str]| -> Vec<_> {
+        names.iter().map(|name| ((*name).to_owned(), Type::String)).collect()
+    };
+    let mut data = fields(&DATA);
+    data[5].1 = list(fields(&COLUMN));
+    data[6].1 = list(fields(&ROW));
+    let mut children = fields(&[CHILDREN[0], "record_sequence", CHILDREN[1]]);
+    children[2].1 = list(fields(&CHILD));
+    let kinds = [list(data), list(fields(&HEARTBEAT)), list(children)];
+    list(KINDS.map(str::to_owned).into_iter().zip(kinds).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::record::{Decoder, tests::record};
 
-    fn array(fields: &[(&str, Type)]) -> Type {
-        let fields = fields.iter().map(|(name, of)| ((*name).to_owned(), of.clone()));
-        Type::Array(Box::new(Type::Struct(fields.collect())))
+    fn fields_of(of: &mut Type) -> &mut Vec<(String, Type)> {
+        match of {
+            Type::Array(element) => fields_of(element),
+            Type::Struct(fields) => fields,
+            _ => panic!("no struct"),
+        }
     }
 
     /// The type of the column, with a field more than is known and others moved.
     fn column() -> (String, Type) {
-        let column = array(&COLUMN.map(|name| (name, Type::String)));
-        let row = array(&ROW.map(|name| (name, Type::Json)));
-        let mut data = DATA.map(|name| (name, Type::String)).to_vec();
-        data[5].1 = column;
-        data[6].1 = row;
-        data.insert(0, ("from_the_future", Type::Int64));
-        let child = array(&CHILD.map(|name| (name, Type::String)));
-        let heartbeat = array(&HEARTBEAT.map(|name| (name, Type::Timestamp)));
-        let children = array(&[
-            ("start_timestamp", Type::Timestamp),
-            ("record_sequence", Type::String),
-            ("child_partitions", child),
-        ]);
-        let record =
-            array(&[(KINDS[0], array_of(&data)), (KINDS[1], heartbeat), (KINDS[2], children)]);
+        let mut record = column_type();
+        let data = fields_of(&mut fields_of(&mut record)[0].1);
+        data.insert(0, ("from_the_future".to_owned(), Type::Int64));
         ("ChangeRecord".to_owned(), record)
-    }
-
-    fn array_of(fields: &[(&str, Type)]) -> Type {
-        array(fields)
     }
 
     fn text(text: &str) -> Cell {
@@ -228,7 +261,7 @@ mod tests {
     }
 
     fn decoded(record: Cell) -> Vec<Record> {
-        let decoder = Decoder::new(&[column()]).unwrap();
+        let mut decoder = Decoder::new(&[column()]).unwrap();
         let mut records = Vec::new();
         decoder.decode(vec![list([record])], &mut records).unwrap();
         records

@@ -1,12 +1,19 @@
 //! Records as JSON objects of one member.
 
+use std::sync::Arc;
+
 use rowtide_core::Result;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Child, ChildrenRecord, DataRecord, Mod, Record, RecordColumn, invalid, operation, timestamp,
+    Child, ChildrenRecord, DataRecord, Mod, Record, RecordColumn, Shape, invalid, operation,
+    timestamp,
 };
+
+/// The shape of the last record, and the columns as they stood there.
+#[derive(Debug, Default)]
+pub(crate) struct Latest(Option<(Box<str>, Arc<Shape>)>);
 
 #[derive(Deserialize)]
 struct Row<'a> {
@@ -24,7 +31,7 @@ struct Data<'a> {
     is_last_record_in_transaction_in_partition: bool,
     table_name: String,
     #[serde(borrow)]
-    column_types: Vec<Column<'a>>,
+    column_types: &'a RawValue,
     #[serde(borrow)]
     mods: Vec<Images<'a>>,
     mod_type: String,
@@ -78,11 +85,12 @@ struct ChildPartition {
     parent_partition_tokens: Vec<String>,
 }
 
-pub(super) fn decode(text: &str) -> Result<Record> {
-    let row: Row<'_> =
-        serde_json::from_str(text).map_err(|_| invalid("a record that cannot be read"))?;
+pub(super) fn decode(text: &str, latest: &mut Latest) -> Result<Record> {
+    let row: Row<'_> = serde_json::from_str(text).map_err(unreadable)?;
     match row {
-        Row { data_change_record: Some(data), .. } => Ok(Record::Data(Box::new(data.record()?))),
+        Row { data_change_record: Some(data), .. } => {
+            Ok(Record::Data(Box::new(data.record(latest)?)))
+        }
         Row { heartbeat_record: Some(heartbeat), .. } => {
             Ok(Record::Heartbeat(timestamp(&heartbeat.timestamp)?))
         }
@@ -93,14 +101,35 @@ pub(super) fn decode(text: &str) -> Result<Record> {
     }
 }
 
-impl Data<'_> {
-    fn record(self) -> Result<DataRecord> {
+fn unreadable(_: serde_json::Error) -> rowtide_core::Error {
+    invalid("a record that cannot be read")
+}
+
+impl Latest {
+    fn shape(&mut self, table: String, columns: &RawValue) -> Result<Arc<Shape>> {
+        if let Some((text, shape)) = &self.0
+            && shape.table == table
+            && **text == *columns.get()
+        {
+            return Ok(Arc::clone(shape));
+        }
+        let text = columns.get();
         let column = |column: Column<'_>| RecordColumn {
             name: column.name,
             type_json: compact(column.r#type),
             is_key: column.is_primary_key,
             ordinal: column.ordinal_position,
         };
+        let columns: Vec<Column<'_>> = serde_json::from_str(text).map_err(unreadable)?;
+        let columns = columns.into_iter().map(column).collect();
+        let shape = Arc::new(Shape { table, columns });
+        self.0 = Some((text.into(), Arc::clone(&shape)));
+        Ok(shape)
+    }
+}
+
+impl Data<'_> {
+    fn record(self, latest: &mut Latest) -> Result<DataRecord> {
         let object = |raw: Option<&RawValue>| match raw {
             Some(raw) if raw.get() != "null" => raw.get().to_owned(),
             _ => "{}".to_owned(),
@@ -115,8 +144,7 @@ impl Data<'_> {
             sequence: self.record_sequence,
             transaction: self.server_transaction_id,
             is_last_in_partition: self.is_last_record_in_transaction_in_partition,
-            table: self.table_name,
-            columns: self.column_types.into_iter().map(column).collect(),
+            shape: latest.shape(self.table_name, self.column_types)?,
             mods: self.mods.into_iter().map(images).collect(),
             operation: operation(&self.mod_type)?,
             capture_type: self.value_capture_type,
@@ -155,7 +183,7 @@ mod tests {
     };
 
     fn decoded(json: &str) -> Vec<Record> {
-        let decoder = Decoder::new(&[("read_json_s".to_owned(), Type::Json)]).unwrap();
+        let mut decoder = Decoder::new(&[("read_json_s".to_owned(), Type::Json)]).unwrap();
         let mut records = Vec::new();
         decoder.decode(vec![Cell::Text(json.to_owned())], &mut records).unwrap();
         records

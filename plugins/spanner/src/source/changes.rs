@@ -16,16 +16,28 @@ pub(super) struct Origin<'a> {
     pub(super) token: &'a str,
 }
 
+/// What the records of a partition say again and again beyond their rows.
+#[derive(Default)]
+pub(super) struct Said(Option<Latest>);
+
+struct Latest {
+    layout: Arc<Layout>,
+    capture_type: String,
+    tag: String,
+    is_system: bool,
+    metadata: Arc<Metadata>,
+}
+
 /// The changes of a record, one for each row.
 pub(super) fn of_record(
     record: &DataRecord,
     layout: &Layout,
-    origin: &Origin<'_>,
+    shared: &Arc<Metadata>,
 ) -> Result<Vec<Change>> {
     let scope = scope(record);
     let transaction =
         Arc::new(Transaction { id: record.transaction.as_str().into(), changes: None });
-    let mut metadata = metadata(record, layout, origin);
+    let mut metadata = metadata(record, shared);
     let last = record.mods.len().saturating_sub(1);
     let sequence = record.sequence.parse::<u64>().unwrap_or_default();
     let change = |(number, row): (usize, &Mod)| {
@@ -65,17 +77,51 @@ fn images(record: &DataRecord, layout: &Layout, row: &Mod) -> Result<(Option<Row
     })
 }
 
-fn metadata(record: &DataRecord, layout: &Layout, origin: &Origin<'_>) -> Metadata {
-    Metadata::default()
-        .with("change_stream", origin.stream)
-        .with("partition_token", origin.token)
+fn metadata(record: &DataRecord, shared: &Arc<Metadata>) -> Metadata {
+    Metadata::over(Arc::clone(shared))
+        .with("is_last_record_in_transaction_in_partition", record.is_last_in_partition)
+        .with("number_of_partitions_in_transaction", record.partitions_in_transaction)
+        .with("number_of_records_in_transaction", record.records_in_transaction)
         .with("record_sequence", record.sequence.as_str())
         .with("server_transaction_id", record.transaction.as_str())
-        .with("is_last_record_in_transaction_in_partition", record.is_last_in_partition)
-        .with("number_of_records_in_transaction", record.records_in_transaction)
-        .with("number_of_partitions_in_transaction", record.partitions_in_transaction)
-        .with("transaction_tag", record.transaction_tag.as_str())
-        .with("is_system_transaction", record.is_system_transaction)
-        .with("value_capture_type", record.capture_type.as_str())
-        .with("column_types", Value::Json(layout.columns_json.clone()))
+}
+
+impl Said {
+    /// What this record says as the ones before it did.
+    pub(super) fn by(
+        &mut self,
+        record: &DataRecord,
+        layout: &Arc<Layout>,
+        origin: &Origin<'_>,
+    ) -> &Arc<Metadata> {
+        let latest = self.0.take().filter(|latest| latest.is_of(record, layout));
+        let latest = latest.unwrap_or_else(|| Latest::new(record, layout, origin));
+        &self.0.insert(latest).metadata
+    }
+}
+
+impl Latest {
+    fn new(record: &DataRecord, layout: &Arc<Layout>, origin: &Origin<'_>) -> Self {
+        let metadata = Metadata::default()
+            .with("change_stream", origin.stream)
+            .with("partition_token", origin.token)
+            .with("transaction_tag", record.transaction_tag.as_str())
+            .with("is_system_transaction", record.is_system_transaction)
+            .with("value_capture_type", record.capture_type.as_str())
+            .with("column_types", Value::Json(layout.columns_json.clone()));
+        Self {
+            layout: Arc::clone(layout),
+            capture_type: record.capture_type.clone(),
+            tag: record.transaction_tag.clone(),
+            is_system: record.is_system_transaction,
+            metadata: Arc::new(metadata),
+        }
+    }
+
+    fn is_of(&self, record: &DataRecord, layout: &Arc<Layout>) -> bool {
+        Arc::ptr_eq(&self.layout, layout)
+            && self.capture_type == record.capture_type
+            && self.tag == record.transaction_tag
+            && self.is_system == record.is_system_transaction
+    }
 }

@@ -150,7 +150,7 @@ impl Shared {
             Err(failure) if failure.code == Code::OutOfRange => return Ok(None),
             rows => rows.map_err(failed)?,
         };
-        let decoder = Decoder::new(rows.columns())?;
+        let mut decoder = Decoder::new(rows.columns())?;
         let mut records = Vec::new();
         loop {
             match self.answered(rows.next()).await {

@@ -93,9 +93,12 @@ fn order(sequence: &str) -> (usize, &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use rowtide_core::Operation;
 
     use super::*;
+    use crate::record::Shape;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -107,8 +110,7 @@ mod tests {
             sequence: sequence.to_owned(),
             transaction: transaction.to_owned(),
             is_last_in_partition: true,
-            table: "t".to_owned(),
-            columns: Vec::new(),
+            shape: Arc::new(Shape { table: "t".to_owned(), columns: Vec::new() }),
             mods: Vec::new(),
             operation: Operation::Insert,
             capture_type: String::new(),

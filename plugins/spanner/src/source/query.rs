@@ -1,12 +1,16 @@
 //! A query of one partition, read ahead by a task of its own.
 
 use std::{
+    convert::Infallible,
+    future::poll_fn,
+    mem::take,
     num::NonZeroUsize,
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -35,6 +39,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What permits stand for; a semaphore counts no single bytes.
 const UNIT: usize = 1024;
 
+/// How many bytes of records go together at most, but for one record.
+const MESSAGE_BYTES: usize = 64 * 1024;
+
 /// A query that runs. Dropping it ends it.
 pub(crate) struct Query {
     messages: UnboundedReceiver<Message>,
@@ -43,8 +50,8 @@ pub(crate) struct Query {
 
 /// What a query tells.
 pub(crate) enum Message {
-    /// A record, and the room that it takes until it is dropped.
-    Record(Record, OwnedSemaphorePermit),
+    /// Records, and the room that they take until it is dropped.
+    Records(Vec<Record>, OwnedSemaphorePermit),
     /// Nothing more comes.
     End(End),
 }
@@ -165,43 +172,61 @@ impl Drop for Query {
 impl Pump {
     async fn run(self, statement: Statement) {
         let turn = Turns::take(self.turns.as_ref()).await;
-        let end = self.rows(statement).await;
+        let mut records = Vec::new();
+        let Err(end) = self.read(statement, &mut records).await;
+        let end = self.tell(&mut records).await.err().unwrap_or(end);
         drop(turn);
         // Whoever does not listen any more wants nothing.
         let _ = self.messages.send(Message::End(end));
     }
 
-    async fn rows(&self, statement: Statement) -> End {
+    /// Reads until the end, and tells all but the last records.
+    async fn read(
+        &self,
+        statement: Statement,
+        records: &mut Vec<Record>,
+    ) -> Result<Infallible, End> {
         let turn_over = Instant::now() + TURN;
         let mut rows = match timeout(self.silence_max, self.client.query(statement)).await {
-            Err(_) => return End::Silent,
-            Ok(Err(failure)) => return End::Failed(failure),
-            Ok(Ok(rows)) => rows,
+            Err(_) => return Err(End::Silent),
+            Ok(rows) => rows.map_err(End::Failed)?,
         };
-        let decoder = match Decoder::new(rows.columns()) {
-            Ok(decoder) => decoder,
-            Err(error) => return End::Unreadable(error),
-        };
-        let mut records = Vec::new();
+        let mut decoder = Decoder::new(rows.columns()).map_err(End::Unreadable)?;
+        let mut bytes = 0;
         loop {
-            let row = match self.row(&mut *rows, turn_over).await {
-                Ok(row) => row,
-                Err(end) => return end,
-            };
-            if let Err(error) = decoder.decode(row, &mut records) {
-                return End::Unreadable(error);
-            }
-            for record in records.drain(..) {
-                let units = (record.bytes() / UNIT + 1).min(self.units);
-                let units = u32::try_from(units).unwrap_or(u32::MAX);
-                let Ok(room) = Arc::clone(&self.bytes).acquire_many_owned(units).await else {
-                    return End::Silent;
-                };
-                if self.messages.send(Message::Record(record, room)).is_err() {
-                    return End::Clean;
+            let row = {
+                let mut next = pin!(self.row(&mut *rows, turn_over));
+                match poll_fn(|context| Poll::Ready(next.as_mut().poll(context))).await {
+                    Poll::Ready(row) => row?,
+                    // What is there already waits for no further row.
+                    Poll::Pending => {
+                        self.tell(records).await?;
+                        bytes = 0;
+                        next.await?
+                    }
                 }
+            };
+            let known = records.len();
+            decoder.decode(row, records).map_err(End::Unreadable)?;
+            bytes += records[known..].iter().map(Record::bytes).sum::<usize>();
+            if bytes >= MESSAGE_BYTES {
+                self.tell(records).await?;
+                bytes = 0;
             }
         }
+    }
+
+    /// Hands on what was read, as soon as there is room for it.
+    async fn tell(&self, records: &mut Vec<Record>) -> Result<(), End> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let bytes = records.iter().map(Record::bytes).sum::<usize>();
+        let units = u32::try_from((bytes / UNIT + 1).min(self.units)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.bytes).acquire_many_owned(units).await;
+        let room = room.map_err(|_| End::Silent)?;
+        let message = Message::Records(take(records), room);
+        self.messages.send(message).map_err(|_| End::Clean)
     }
 
     /// The next row, or why there is none.

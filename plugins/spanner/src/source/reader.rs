@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{
-    Shared, changes,
+    Shared,
+    changes::{self, Said},
     place::Place,
     query::{End, Message, Query},
     token,
@@ -23,7 +24,7 @@ use crate::{
     record::{ChildrenRecord, DataRecord, Record},
 };
 
-/// How many bytes of changes an event has at most, but for one change.
+/// How many bytes of changes an event has, or fewer, before no further message is taken.
 const EVENT_BYTES: usize = 256 * 1024;
 
 /// Asks for a partition again and again until it has told of its children, or of something behind
@@ -51,6 +52,7 @@ pub(super) struct Reader {
     pub(super) has_told: bool,
     has_children: bool,
     layout: Recent,
+    said: Said,
     /// Transactions of which more is to come.
     unfinished: HashSet<String>,
     batch: Batch,
@@ -89,6 +91,7 @@ impl Reader {
             has_told: false,
             has_children: false,
             layout: Recent::default(),
+            said: Said::default(),
             unfinished: HashSet::new(),
             batch: Batch::default(),
             events: VecDeque::new(),
@@ -141,14 +144,12 @@ impl Reader {
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
-                Message::Record(record, _room) => {
-                    if let Some(end) = self.shared.end.filter(|end| record.is_behind(*end)) {
-                        return self.reach(end);
-                    }
-                    match record {
-                        Record::Data(record) => self.tell(&record).await?,
-                        Record::Heartbeat(at) => self.tell_through(at),
-                        Record::Children(record) => self.tell_children(record)?,
+                Message::Records(records, _room) => {
+                    for record in records {
+                        if let Some(end) = self.shared.end.filter(|end| record.is_behind(*end)) {
+                            return self.reach(end);
+                        }
+                        self.take_record(record).await?;
                     }
                 }
                 Message::End(end) => {
@@ -163,6 +164,17 @@ impl Reader {
             next = self.query.as_mut().and_then(Query::ready);
         }
         self.flush()
+    }
+
+    async fn take_record(&mut self, record: Record) -> Result<()> {
+        match record {
+            Record::Data(record) => self.tell(&record).await,
+            Record::Heartbeat(at) => {
+                self.tell_through(at);
+                Ok(())
+            }
+            Record::Children(record) => self.tell_children(record),
+        }
     }
 
     /// Everything up to the end of the settings has been told.
@@ -190,19 +202,20 @@ impl Reader {
         self.note_news();
         self.batch.has_moved = true;
         let settings = &self.shared.settings;
-        if !settings.tables.matches(&record.table) || !settings.delivers(record.operation) {
+        if !settings.tables.matches(&record.shape.table) || !settings.delivers(record.operation) {
             return Ok(());
         }
-        let layout = match self.layout.of(record) {
-            Some(layout) => layout,
+        let layout = match self.layout.of(&record.shape) {
+            Some(layout) => Arc::clone(layout),
             None => {
-                let layout = self.shared.catalog.layout(record).await?;
-                self.layout.keep(record, &layout);
+                let layout = self.shared.catalog.layout(&record.shape).await?;
+                self.layout.keep(&record.shape, &layout);
                 layout
             }
         };
         let origin = changes::Origin { stream: &self.shared.path, token: self.id.as_str() };
-        let changes = changes::of_record(record, &layout, &origin)?;
+        let said = self.said.by(record, &layout, &origin);
+        let changes = changes::of_record(record, &layout, said)?;
         self.batch.bytes += changes.iter().map(Change::bytes).sum::<usize>();
         self.batch.changes.extend(changes);
         Ok(())
