@@ -17,7 +17,7 @@ use rowtide_core::{
 };
 use rowtide_kafka as _;
 use rowtide_servers::{Kind, trials};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 fn main() -> ExitCode {
     let tests = trials![
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         many_small_messages_fit_into_a_small_topic,
         a_message_of_the_exact_limit_is_taken_and_one_byte_more_is_not,
         a_lowered_limit_is_noticed_and_costs_no_neighbour,
+        a_lowered_limit_is_noticed_for_what_was_not_sent_yet,
         a_record_that_a_compacted_topic_refuses_costs_no_neighbour,
         a_deletion_has_a_tombstone_and_a_row_its_headers,
         a_partition_that_is_not_there_is_rejected,
@@ -165,10 +166,19 @@ async fn is_taken(broker: &Broker, like: &OwnedMessage, payload: &[u8]) -> bool 
 
 /// A broker refuses whole batches here: the limit that was read is not the limit any more.
 fn a_lowered_limit_is_noticed_and_costs_no_neighbour() -> Result<()> {
+    lower_the_limit(json!({}))
+}
+
+/// The second of them is in a batch that no broker has seen when the first is refused.
+fn a_lowered_limit_is_noticed_for_what_was_not_sent_yet() -> Result<()> {
+    lower_the_limit(json!({ "batch.num.messages": "50", "max.in.flight": "1" }))
+}
+
+fn lower_the_limit(properties: Json) -> Result<()> {
     run(async {
         let broker = shared()?;
         let topic = broker.topic(1, &[]).await?;
-        let mut sink = broker.open(json!({ "topic": topic })).await?;
+        let mut sink = broker.open(json!({ "topic": topic, "properties": properties })).await?;
         deliver(&mut *sink, &inserts(0..5)).await?;
         broker.configure(&topic, &[("max.message.bytes", "3000")]).await?;
         for (round, culprits) in [(1, vec![40, 140]), (2, vec![7]), (3, vec![])] {

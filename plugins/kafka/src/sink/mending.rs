@@ -124,6 +124,11 @@ impl KafkaSink {
             if lane.fatal_error().is_some() {
                 return Ok(false);
             }
+            if is_too_large(code) {
+                // The limit that was learned meanwhile is that of the producer as well.
+                self.refuse(failure.ticket, code, parcel::partition(&failure.message));
+                return Ok(true);
+            }
             self.await_queue(code, failure).await?;
         }
     }
