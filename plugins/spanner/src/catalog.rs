@@ -12,7 +12,7 @@ use rowtide_core::{Column, Error, Result, Table, settings::closest};
 use tokio::time::timeout;
 
 use crate::{
-    client::{Cell, Client, Code, Failure, Statement, Type},
+    client::{self, Cell, Client, Code, Failure, Statement, Type},
     record::{Shape, mutable_key_range},
 };
 
@@ -278,12 +278,7 @@ pub(crate) async fn rows(
     client: &dyn Client,
     statement: Statement,
 ) -> Result<Vec<Vec<Cell>>, Failure> {
-    let mut rows = client.query(statement).await?;
-    let mut all = Vec::new();
-    while let Some(row) = rows.next().await? {
-        all.push(row);
-    }
-    Ok(all)
+    client::all(client.query(statement).await?).await
 }
 
 /// The name of a table as records have it.

@@ -11,6 +11,7 @@ use rowtide_core::{Error, Result, async_trait, settings::Secret};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Priority;
+pub(crate) use google::{Look, Raw};
 pub(crate) use transaction::{Keys, Lookup, Reads, Work, Write, commit_timestamp};
 
 /// One database of Spanner.
@@ -39,7 +40,7 @@ pub(crate) trait Rows: Send {
     fn columns(&self) -> &[(String, Type)];
 
     /// The next row; `None` at the end. Once this was dropped unfinished, so must be the rows.
-    async fn next(&mut self) -> Result<Option<Vec<Cell>>, Failure>;
+    async fn next(&mut self) -> Result<Option<Vec<Raw>>, Failure>;
 }
 
 /// Where a database is, and how requests are made.
@@ -93,7 +94,7 @@ pub(crate) enum Bound {
     Excluded(Vec<Cell>),
 }
 
-/// A value as it came, before its type is looked at.
+/// A value that is kept or made, before its type is looked at. What comes is [`Raw`] first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Cell {
@@ -160,6 +161,15 @@ pub(crate) async fn connect(address: &Address) -> Result<Arc<dyn Client>> {
     google::connect(address).await
 }
 
+/// All rows, from the first to the last.
+pub(crate) async fn all(mut rows: Box<dyn Rows>) -> Result<Vec<Vec<Cell>>, Failure> {
+    let mut all = Vec::new();
+    while let Some(row) = rows.next().await? {
+        all.push(row.into_iter().map(Cell::from).collect());
+    }
+    Ok(all)
+}
+
 impl Statement {
     pub(crate) fn new(sql: impl Into<String>) -> Self {
         Self { sql: sql.into(), parameters: Vec::new() }
@@ -198,20 +208,6 @@ impl Cell {
         match self {
             Cell::Text(text) => Some(text),
             _ => None,
-        }
-    }
-
-    pub(crate) fn list(&self) -> &[Cell] {
-        match self {
-            Cell::List(cells) => cells,
-            _ => &[],
-        }
-    }
-
-    pub(crate) fn into_list(self) -> Vec<Cell> {
-        match self {
-            Cell::List(cells) => cells,
-            _ => Vec::new(),
         }
     }
 }

@@ -35,7 +35,7 @@ pub fn position(bytes: &[u8]) -> String {
 fn decoded(of: Type, cell: Cell) -> String {
     let mut records = Vec::new();
     let read = Decoder::new(&[("ChangeRecord".to_owned(), of)])
-        .and_then(|mut decoder| decoder.decode(vec![cell], &mut records));
+        .and_then(|mut decoder| decoder.decode(vec![cell.into()], &mut records));
     match read {
         Ok(()) => records.iter().take(3).map(told).collect::<Vec<_>>().join("\n"),
         Err(error) => error.to_string(),

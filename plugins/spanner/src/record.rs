@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rowtide_core::{Error, Operation, Result};
 
-use crate::client::{Cell, Type};
+use crate::client::{Raw, Type};
 #[cfg(feature = "fuzzing")]
 pub(crate) use google_sql::column_type;
 
@@ -106,17 +106,15 @@ impl Decoder {
     ///
     /// # Errors
     /// `Fatal` for what is no record.
-    pub(crate) fn decode(&mut self, row: Vec<Cell>, records: &mut Vec<Record>) -> Result<()> {
-        let Some(cell) = row.into_iter().next() else { return Ok(()) };
+    pub(crate) fn decode(&mut self, row: Vec<Raw>, records: &mut Vec<Record>) -> Result<()> {
+        let Some(value) = row.into_iter().next() else { return Ok(()) };
         match self {
-            Decoder::GoogleSql(layout) => layout.decode(cell, records),
-            Decoder::Postgres(latest) => match cell {
-                Cell::Text(text) => {
-                    records.push(postgres::decode(&text, latest)?);
-                    Ok(())
-                }
-                _ => Err(invalid("a row that is not JSON")),
-            },
+            Decoder::GoogleSql(layout) => layout.decode(value, records),
+            Decoder::Postgres(latest) => {
+                let text = value.look().text().ok_or_else(|| invalid("a row that is not JSON"))?;
+                records.push(postgres::decode(text, latest)?);
+                Ok(())
+            }
         }
     }
 }

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     catalog::{self, Dialect},
     client::{
-        Bound, Cell, Client, Code, Failure, KeyRange, Keys, Lookup, Parameter, ReadRequest, Reads,
-        Statement,
+        self, Bound, Cell, Client, Code, Failure, KeyRange, Keys, Lookup, Parameter, ReadRequest,
+        Reads, Statement,
     },
 };
 
@@ -95,14 +95,7 @@ impl Tables {
             rows_max: 0,
             at,
         };
-        let read = async {
-            let mut rows = client.read(request).await?;
-            let mut all = Vec::new();
-            while let Some(row) = rows.next().await? {
-                all.push(row);
-            }
-            Ok(all)
-        };
+        let read = async { client::all(client.read(request).await?).await };
         match read.await {
             Err(failure) if is_missing_table(&failure) => Ok(Vec::new()),
             read => read.map_err(|failure| self.error(failure)),

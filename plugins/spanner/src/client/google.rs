@@ -2,6 +2,7 @@
 
 mod channels;
 mod definitions;
+mod raw;
 mod transaction;
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use google_cloud_spanner::{
     statement::Statement as GoogleStatement,
     transaction::{BeginTransactionOption, TimestampBound},
     types::{self, TypeCode},
-    value::{Kind, Value},
+    value::Value,
 };
 use jiff::Timestamp;
 use rowtide_core::{Error, Result, async_trait, settings::Secret};
@@ -28,6 +29,7 @@ use super::{
 };
 use crate::config::Priority;
 use channels::{Channels, Lease, SESSION_LOST};
+pub(crate) use raw::{Look, Raw};
 
 struct Google {
     channels: Channels,
@@ -165,12 +167,12 @@ impl Rows for GoogleRows {
         &self.columns
     }
 
-    async fn next(&mut self) -> Result<Option<Vec<Cell>>, Failure> {
+    async fn next(&mut self) -> Result<Option<Vec<Raw>>, Failure> {
         self.lease.waits();
         let row = self.rows.next().await.transpose().map_err(failure);
         self.lease.hears();
         let row = row?;
-        Ok(row.map(|row| row.into_values().into_iter().map(cell).collect()))
+        Ok(row.map(|row| row.into_values().into_iter().map(Raw).collect()))
     }
 }
 
@@ -188,7 +190,8 @@ fn text(text: Option<String>) -> Value {
 
 /// A closed end without values stands for all keys.
 fn keys(range: KeyRange) -> KeySet {
-    let key = |cells: Vec<Cell>| Key::new(cells.into_iter().map(value).collect());
+    let key =
+        |cells: Vec<Cell>| Key::new(cells.into_iter().map(|cell| Raw::from(cell).0).collect());
     let closed = |bound: &Bound| !matches!(bound, Bound::Excluded(_));
     let (from_closed, to_closed) = (closed(&range.from), closed(&range.to));
     let end = |bound| match bound {
@@ -202,29 +205,6 @@ fn keys(range: KeyRange) -> KeySet {
         (false, true) => Range::open_closed(from, to),
         (false, false) => Range::open_open(from, to),
     })
-}
-
-fn value(cell: Cell) -> Value {
-    match cell {
-        Cell::Null => Value::null(),
-        Cell::Bool(value) => Value::from(value),
-        Cell::Number(value) => Value::from(value),
-        Cell::Text(value) => Value::from(value),
-        Cell::List(cells) => Value::from(cells.into_iter().map(value).collect::<Vec<_>>()),
-    }
-}
-
-fn cell(value: Value) -> Cell {
-    match value.kind() {
-        Kind::Bool => Cell::Bool(value.as_bool().unwrap_or_default()),
-        Kind::Number => Cell::Number(value.as_f64().unwrap_or_default()),
-        Kind::String => Cell::Text(value.into_string().unwrap_or_default()),
-        Kind::List => {
-            let values = value.into_list().map(|list| list.into_values()).unwrap_or_default();
-            Cell::List(values.into_iter().map(cell).collect())
-        }
-        Kind::Null | Kind::Unknown => Cell::Null,
-    }
 }
 
 fn kind(of: &types::Type) -> Type {

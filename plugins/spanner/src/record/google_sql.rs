@@ -1,6 +1,6 @@
 //! Records as nested arrays of structs, whose fields are found by their names.
 
-use std::{mem::take, sync::Arc};
+use std::sync::Arc;
 
 use rowtide_core::Result;
 
@@ -8,7 +8,7 @@ use super::{
     Child, ChildrenRecord, DataRecord, Mod, Record, RecordColumn, Shape, invalid, operation,
     timestamp,
 };
-use crate::client::{Cell, Type};
+use crate::client::{Look, Raw, Type};
 
 /// Where the fields of a record are.
 #[derive(Debug)]
@@ -69,24 +69,24 @@ impl Layout {
         })
     }
 
-    pub(super) fn decode(&mut self, cell: Cell, records: &mut Vec<Record>) -> Result<()> {
-        for record in cell.into_list() {
-            let [data, heartbeats, children] = taken(record, self.kinds);
-            for record in data.into_list() {
+    pub(super) fn decode(&mut self, value: Raw, records: &mut Vec<Record>) -> Result<()> {
+        for record in value.into_items() {
+            let [data, heartbeats, children] = record.into_fields(self.kinds);
+            for record in data.into_items() {
                 if let Some(record) = self.data(record)? {
                     records.push(Record::Data(Box::new(record)));
                 }
             }
-            for record in heartbeats.into_list() {
-                let [at] = taken(record, self.heartbeat);
-                if let Some(at) = at.text() {
+            for record in heartbeats.into_items() {
+                let [at] = record.into_fields(self.heartbeat);
+                if let Some(at) = at.look().text() {
                     records.push(Record::Heartbeat(timestamp(at)?));
                 }
             }
-            for record in children.into_list() {
-                let [start, children] = taken(record, self.children);
-                let Some(start) = start.text() else { continue };
-                let children = children.into_list().into_iter().map(|child| self.child(child));
+            for record in children.into_items() {
+                let [start, children] = record.into_fields(self.children);
+                let Some(start) = start.look().text() else { continue };
+                let children = children.into_items().map(|child| self.child(child));
                 let record = ChildrenRecord {
                     start: timestamp(start)?,
                     children: children.collect::<Result<_>>()?,
@@ -98,7 +98,7 @@ impl Layout {
     }
 
     /// One without a time stands for none.
-    fn data(&mut self, record: Cell) -> Result<Option<DataRecord>> {
+    fn data(&mut self, record: Raw) -> Result<Option<DataRecord>> {
         let [
             committed_at,
             sequence,
@@ -113,69 +113,69 @@ impl Layout {
             partitions,
             tag,
             is_system,
-        ] = taken(record, self.data);
-        let Some(committed_at) = committed_at.text() else { return Ok(None) };
+        ] = record.into_fields(self.data);
+        let Some(committed_at) = committed_at.look().text() else { return Ok(None) };
         let shape = self.shape(table, columns)?;
-        let mods = mods.into_list().into_iter().map(|row| {
-            let [keys, new_values, old_values] = taken(row, self.row).map(object);
+        let mods = mods.into_items().map(|row| {
+            let [keys, new_values, old_values] = row.into_fields(self.row).map(object);
             Mod { keys, new_values, old_values }
         });
         Ok(Some(DataRecord {
             committed_at: timestamp(committed_at)?,
             sequence: required(sequence)?,
             transaction: required(transaction)?,
-            is_last_in_partition: is_last.is_true(),
+            is_last_in_partition: is_last.look().is_true(),
             shape,
             mods: mods.collect(),
-            operation: operation(mod_type.text().unwrap_or_default())?,
+            operation: operation(mod_type.look().text().unwrap_or_default())?,
             capture_type: capture_type.into_text().unwrap_or_default(),
-            records_in_transaction: records.integer().unwrap_or_default(),
-            partitions_in_transaction: partitions.integer().unwrap_or_default(),
+            records_in_transaction: records.look().integer().unwrap_or_default(),
+            partitions_in_transaction: partitions.look().integer().unwrap_or_default(),
             transaction_tag: tag.into_text().unwrap_or_default(),
-            is_system_transaction: is_system.is_true(),
+            is_system_transaction: is_system.look().is_true(),
         }))
     }
 
     /// The last shape, if it is the same again: nearly always, and then nothing is copied.
-    fn shape(&mut self, table: Cell, columns: Cell) -> Result<Arc<Shape>> {
+    fn shape(&mut self, table: Raw, columns: Raw) -> Result<Arc<Shape>> {
         if let Some(latest) = &self.latest
-            && table.text() == Some(&latest.table)
-            && self.are(&columns, &latest.columns)
+            && table.look().text() == Some(&latest.table)
+            && self.are(columns.look(), &latest.columns)
         {
             return Ok(Arc::clone(latest));
         }
-        let columns = columns.into_list().into_iter().map(|column| self.column(column));
+        let columns = columns.into_items().map(|column| self.column(column));
         let columns = columns.collect::<Result<_>>()?;
         let shape = Arc::new(Shape { table: required(table)?, columns });
         self.latest = Some(Arc::clone(&shape));
         Ok(shape)
     }
 
-    fn are(&self, cells: &Cell, columns: &[RecordColumn]) -> bool {
-        let is = |(cell, column): (&Cell, &RecordColumn)| {
-            let fields = cell.list();
-            let [name, of, is_key, ordinal] = self.column.map(|place| fields.get(place));
-            name.and_then(Cell::text) == Some(&column.name)
-                && of.and_then(Cell::text) == Some(&column.type_json)
-                && is_key.is_some_and(Cell::is_true) == column.is_key
-                && ordinal.and_then(Cell::integer).unwrap_or_default() == column.ordinal
+    fn are(&self, found: Look<'_>, columns: &[RecordColumn]) -> bool {
+        let is = |(index, column): (usize, &RecordColumn)| {
+            let field = |place| found.item(index)?.item(place);
+            let [name, of, is_key, ordinal] = self.column.map(field);
+            name.and_then(Look::text) == Some(&column.name)
+                && of.and_then(Look::text) == Some(&column.type_json)
+                && is_key.is_some_and(Look::is_true) == column.is_key
+                && ordinal.and_then(Look::integer).unwrap_or_default() == column.ordinal
         };
-        cells.list().len() == columns.len() && cells.list().iter().zip(columns).all(is)
+        found.items() == columns.len() && columns.iter().enumerate().all(is)
     }
 
-    fn column(&self, column: Cell) -> Result<RecordColumn> {
-        let [name, type_json, is_key, ordinal] = taken(column, self.column);
+    fn column(&self, column: Raw) -> Result<RecordColumn> {
+        let [name, type_json, is_key, ordinal] = column.into_fields(self.column);
         Ok(RecordColumn {
             name: required(name)?,
             type_json: required(type_json)?,
-            is_key: is_key.is_true(),
-            ordinal: ordinal.integer().unwrap_or_default(),
+            is_key: is_key.look().is_true(),
+            ordinal: ordinal.look().integer().unwrap_or_default(),
         })
     }
 
-    fn child(&self, child: Cell) -> Result<Child> {
-        let [token, parents] = taken(child, self.child);
-        let parents = parents.into_list().into_iter().map(required);
+    fn child(&self, child: Raw) -> Result<Child> {
+        let [token, parents] = child.into_fields(self.child);
+        let parents = parents.into_items().map(required);
         Ok(Child { token: required(token)?, parents: parents.collect::<Result<_>>()? })
     }
 }
@@ -201,18 +201,12 @@ fn missing(name: &str) -> rowtide_core::Error {
     invalid(&format!("records without `{name}`"))
 }
 
-/// The fields at these places.
-fn taken<const N: usize>(record: Cell, places: [usize; N]) -> [Cell; N] {
-    let mut cells = record.into_list();
-    places.map(|place| cells.get_mut(place).map(take).unwrap_or_default())
+fn required(value: Raw) -> Result<String> {
+    value.into_text().ok_or_else(|| invalid("a record without what it is about"))
 }
 
-fn required(cell: Cell) -> Result<String> {
-    cell.into_text().ok_or_else(|| invalid("a record without what it is about"))
-}
-
-fn object(cell: Cell) -> String {
-    cell.into_text().unwrap_or_else(|| "{}".to_owned())
+fn object(value: Raw) -> String {
+    value.into_text().unwrap_or_else(|| "{}".to_owned())
 }
 
 /// The type of the one column that rows of a change stream have.
@@ -234,7 +228,10 @@ pub(crate) fn column_type() -> Type {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Decoder, tests::record};
+    use crate::{
+        client::Cell,
+        record::{Decoder, tests::record},
+    };
 
     fn fields_of(of: &mut Type) -> &mut Vec<(String, Type)> {
         match of {
@@ -263,7 +260,7 @@ mod tests {
     fn decoded(record: Cell) -> Vec<Record> {
         let mut decoder = Decoder::new(&[column()]).unwrap();
         let mut records = Vec::new();
-        decoder.decode(vec![list([record])], &mut records).unwrap();
+        decoder.decode(vec![list([record]).into()], &mut records).unwrap();
         records
     }
 

@@ -185,7 +185,7 @@ mod tests {
     fn decoded(json: &str) -> Vec<Record> {
         let mut decoder = Decoder::new(&[("read_json_s".to_owned(), Type::Json)]).unwrap();
         let mut records = Vec::new();
-        decoder.decode(vec![Cell::Text(json.to_owned())], &mut records).unwrap();
+        decoder.decode(vec![Cell::Text(json.to_owned()).into()], &mut records).unwrap();
         records
     }
 

@@ -26,7 +26,7 @@ use tokio::{
 
 use super::Shared;
 use crate::{
-    client::{Cell, Client, Failure, Rows, Statement},
+    client::{Client, Failure, Raw, Rows, Statement},
     record::{Decoder, Record},
 };
 
@@ -230,7 +230,7 @@ impl Pump {
     }
 
     /// The next row, or why there is none.
-    async fn row(&self, rows: &mut dyn Rows, turn_over: Instant) -> Result<Vec<Cell>, End> {
+    async fn row(&self, rows: &mut dyn Rows, turn_over: Instant) -> Result<Vec<Raw>, End> {
         let mut next = pin!(timeout(self.silence_max, rows.next()));
         let mut look_at = turn_over;
         loop {

@@ -211,10 +211,11 @@ impl SnapshotReader {
         while bytes < EVENT_BYTES {
             let row = self.shared.answered(rows.next()).await;
             let row = row.map_err(|failure| self.failure(failure))?;
-            let Some(cells) = row else {
+            let Some(row) = row else {
                 is_read = true;
                 break;
             };
+            let cells: Vec<_> = row.into_iter().map(Cell::from).collect();
             range.after = Some(key.iter().map(|&index| cells[index].clone()).collect());
             let id = ChangeId::new(Arc::clone(&scope)).major(range.rows);
             range.rows += 1;

@@ -11,7 +11,7 @@ use google_cloud_spanner::{
 use rowtide_core::{Result, async_trait};
 use tokio::{runtime::Handle, sync::oneshot, task::spawn_blocking};
 
-use super::{cell, failure, google_priority, value};
+use super::{Raw, failure, google_priority};
 use crate::client::{Address, Cell, Code, Failure, Keys, Lookup, Reads, Work, Write};
 
 /// How long a transaction is tried that others are in the way of.
@@ -106,7 +106,9 @@ impl Reads for GoogleReads {
         let mut all = Vec::new();
         loop {
             match rows.next().await.transpose() {
-                Ok(Some(row)) => all.push(row.into_values().into_iter().map(cell).collect()),
+                Ok(Some(row)) => {
+                    all.push(row.into_values().into_iter().map(Raw).map(Cell::from).collect())
+                }
                 Ok(None) => return Ok(all),
                 Err(error) => return Err(self.failed(error)),
             }
@@ -136,7 +138,7 @@ fn these(keys: Vec<String>) -> KeySet {
 
 fn mutation(write: Write) -> Mutation {
     let set = |builder: WriteBuilder, (column, cell): (&'static str, Cell)| {
-        builder.set(column).to(value(cell))
+        builder.set(column).to(Raw::from(cell).0)
     };
     match write {
         Write::Insert { table, values } => {
