@@ -3,8 +3,9 @@
 //!
 //! The points are those that `rowtide failpoints` lists, so a new one is killed at as well. It must
 //! be passed in one of the scenes here, or stand among [`ELSEWHERE`]: there it takes a server, and
-//! `cargo xtask chaos` kills at it.
+//! each round of `cargo xtask chaos` kills first at those that its pipeline passes.
 
+mod elsewhere;
 #[path = "../survives_kill/image.rs"]
 mod image;
 #[path = "../survives_kill/replay.rs"]
@@ -21,39 +22,13 @@ use std::{
     thread,
 };
 
+use elsewhere::ELSEWHERE;
 use scene::{Ending, Scene, Setting, Source, names};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// How many times a point is passed at most before the program is killed there.
 const HITS: u32 = 3;
-
-/// The points that take a server to get to.
-const ELSEWHERE: &[&str] = &[
-    "cockroachdb: end of a scan read, not told",
-    "cockroachdb: feed begun",
-    "cockroachdb: feeds regrouped, not told",
-    "cockroachdb: resolved timestamp read, not told",
-    "cockroachdb: scan begun",
-    "engine: children told, not saved",
-    "kafka: all reported",
-    "kafka: handed over, no report awaited",
-    "kafka: message handed over",
-    "outbox: one of several deletions done",
-    "rabbitmq: all confirmed",
-    "rabbitmq: large message confirmed alone",
-    "rabbitmq: published, not confirmed",
-    "rabbitmq: some messages on their way",
-    "spanner checkpoint: not saved yet",
-    "spanner checkpoint: saved, not noted",
-    "spanner: children read, not told",
-    "spanner: end of a partition read, not told",
-    "spanner: part of a table read, not told",
-    "spanner: partition asked for",
-    "sql checkpoint: claimed",
-    "sql checkpoint: not saved yet",
-    "sql checkpoint: saved",
-];
 
 #[test]
 fn nothing_is_lost_by_a_kill_at_any_point() {

@@ -5,6 +5,7 @@
 
 mod image;
 mod replay;
+mod schema;
 mod values;
 mod writer;
 

@@ -15,7 +15,7 @@ use std::{
 use fastrand::Rng;
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use crate::values;
+use crate::{schema, values};
 
 /// Few keys, so that each of them changes often.
 const KEYS: i64 = 8;
@@ -24,13 +24,9 @@ const KEYS: i64 = 8;
 pub(crate) fn create(path: &Path, journal_mode: &str) -> Result<(), rusqlite::Error> {
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", journal_mode)?;
+    connection.execute_batch(schema::TABLES)?;
     connection.execute_batch(
-        "CREATE TABLE orders (
-             id INTEGER PRIMARY KEY, version INTEGER, amount REAL, note TEXT, data BLOB, anything);
-         CREATE TABLE customers (
-             name TEXT, region TEXT, version INTEGER, credit NUMERIC, PRIMARY KEY (region, name)
-         ) WITHOUT ROWID;
-         INSERT INTO orders VALUES (-5, 0, 1.0, 'before capture', x'', x'00ff');
+        "INSERT INTO orders VALUES (-5, 0, 1.0, 'before capture', x'', x'00ff');
          WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 60000)
          INSERT INTO orders SELECT i, 0, i / 7.0, 'old ' || i, randomblob(20), NULL FROM n;",
     )

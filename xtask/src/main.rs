@@ -52,6 +52,7 @@ enum Chore {
     /// Torments the shipped program with whatever can go wrong, and proves that nothing is lost.
     Chaos {
         /// `--minutes N`, `--seed N`, `--pipeline NAME`, `--history FILE`; `--help` has all.
+        /// `--mutant NAME` torments a program that is wrong, and fails if nobody notices.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -108,6 +109,10 @@ fn bench(workspace: &Workspace, arguments: &[String]) -> Result {
 
 /// Chaos is built as the tests are, so that what it depends on is built once.
 pub(crate) fn chaos(workspace: &Workspace, arguments: &[String]) -> Result {
+    if let Some(at) = arguments.iter().position(|argument| argument == "--mutant") {
+        let mutant = arguments.get(at + 1).ok_or("--mutant takes the name of one")?;
+        return catch(workspace, mutant, &[&arguments[..at], &arguments[at + 2..]].concat());
+    }
     let program = workspace.target.join("debug/rowtide");
     let points = workspace.target.join("debug/rowtide-failpoints");
     // The build with the points first, since both have one name.
@@ -118,6 +123,27 @@ pub(crate) fn chaos(workspace: &Workspace, arguments: &[String]) -> Result {
     let mut chaos = test_command(workspace, "rowtide/full", "chaos");
     chaos.arg("--").arg("--rowtide").arg(program).arg("--failpoints").arg(points);
     Ok(process::check(chaos.args(arguments))?)
+}
+
+/// Torments a program that is wrong, which must be noticed.
+fn catch(workspace: &Workspace, mutant: &str, arguments: &[String]) -> Result {
+    let features = "rowtide/full,rowtide/failpoints,rowtide/mutants";
+    process::check(test_command(workspace, features, "failpoints").arg("--no-run"))?;
+    let program = workspace.target.join("debug/rowtide-mutant");
+    fs::copy(workspace.target.join("debug/rowtide"), &program)?;
+    process::check(test_command(workspace, "rowtide/full", "chaos").arg("--no-run"))?;
+    let mut chaos = test_command(workspace, "rowtide/full", "chaos");
+    chaos.arg("--").arg("--rowtide").arg(&program).arg("--failpoints").arg(&program);
+    chaos.args(arguments).env("ROWTIDE_MUTANT", mutant);
+    match chaos.status()?.code() {
+        Some(1) => {
+            println!("chaos noticed the mutant {mutant}");
+            Ok(())
+        }
+        code => {
+            Err(format!("chaos did not notice the mutant {mutant}, it ended with {code:?}").into())
+        }
+    }
 }
 
 fn test_command(workspace: &Workspace, features: &str, name: &str) -> Command {

@@ -1,6 +1,7 @@
 //! Faults that the tests switch on, one at a time, to see that the simulation notices.
 //!
-//! Without the feature `mutants` nothing can be switched on: [`active`] is a constant `false`.
+//! Without the feature `mutants` nothing can be switched on: [`active`] is a constant `false`. With
+//! it, `ROWTIDE_MUTANT=GoesOnAfterFailedFlush` switches one on for the whole process.
 
 /// A way in which the engine breaks one of its invariants, named after what it then does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub(crate) const fn active(_: Mutant) -> bool {
 
 #[cfg(feature = "mutants")]
 mod switch {
-    use std::cell::Cell;
+    use std::{cell::Cell, env, sync::LazyLock};
 
     use super::Mutant;
 
@@ -49,7 +50,9 @@ mod switch {
     }
 
     pub(crate) fn active(mutant: Mutant) -> bool {
-        ACTIVE.get() == Some(mutant)
+        static NAMED: LazyLock<Option<String>> = LazyLock::new(|| env::var("ROWTIDE_MUTANT").ok());
+        let is_named = |name: &String| *name == format!("{mutant:?}");
+        ACTIVE.get() == Some(mutant) || NAMED.as_ref().is_some_and(is_named)
     }
 
     /// Switches `mutant` on, or all off, for what runs on this thread.

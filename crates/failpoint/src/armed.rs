@@ -15,9 +15,23 @@ pub struct Point(pub &'static str);
 
 inventory::collect!(Point);
 
+/// A call in this program that can be made to fail.
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct FailingCall(pub &'static str);
+
+inventory::collect!(FailingCall);
+
 /// The names of all points in this program, in order.
 pub fn names() -> Vec<&'static str> {
     let mut names: Vec<_> = inventory::iter::<Point>.into_iter().map(|point| point.0).collect();
+    names.sort_unstable();
+    names
+}
+
+/// The names of all calls in this program that can be made to fail, in order.
+pub fn failing_calls() -> Vec<&'static str> {
+    let mut names: Vec<_> = inventory::iter::<FailingCall>.into_iter().map(|call| call.0).collect();
     names.sort_unstable();
     names
 }
@@ -27,7 +41,8 @@ pub fn names() -> Vec<&'static str> {
 /// # Errors
 /// A message for the user: a kill that never comes would look like a test that has passed.
 pub fn check() -> Result<(), String> {
-    let names = names();
+    let mut names = [names(), failing_calls()].concat();
+    names.sort_unstable();
     if let Some(twins) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(format!("two points are called `{}`", twins[0]));
     }
@@ -42,10 +57,16 @@ pub fn check() -> Result<(), String> {
 /// Passes a point: the process ends here if it is the one that the variable names.
 #[doc(hidden)]
 pub fn reached(name: &str) {
-    static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| Armed::parse(&text()?));
-    if ARMED.as_ref().is_some_and(|armed| armed.is_hit_by(name)) {
+    if is_failing(name) {
         end();
     }
+}
+
+/// Whether it is this that the variable names, and this the time that it names.
+#[doc(hidden)]
+pub fn is_failing(name: &str) -> bool {
+    static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| Armed::parse(&text()?));
+    ARMED.as_ref().is_some_and(|armed| armed.is_hit_by(name))
 }
 
 /// The point at which the process ends, and how many times it is passed before.
@@ -111,6 +132,8 @@ mod tests {
         }
         let _ = never as fn();
         assert_eq!(names(), ["test: never passed"]);
+        assert!(!crate::fails!("test: never fails"));
+        assert_eq!(failing_calls(), ["test: never fails"]);
         check().unwrap();
     }
 }

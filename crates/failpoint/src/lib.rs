@@ -8,6 +8,20 @@
 //! and `ROWTIDE_FAILPOINT="engine: flushed, not saved#3"` has the process kill itself there when it
 //! passes for the third time: at once, as `kill -9` does it, without a destructor or a flush.
 //!
+//! Where a call rarely fails by itself, a test can have it fail:
+//!
+//! ```
+//! # fn flush() -> Result<(), &'static str> {
+//! if rowtide_failpoint::fails!("kafka: producers given up, no report awaited") {
+//!     return Err("the producers are gone");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The same variable names it and the time at which it fails, once; the process lives on. Without
+//! the feature it is `false`.
+//!
 //! A name says what has happened and what has not, after the part of the program that it is in. It
 //! stands at one place only.
 
@@ -28,6 +42,25 @@ macro_rules! reach {
     }};
 }
 
+/// Whether a call fails here, by its name.
+#[cfg(not(feature = "failpoints"))]
+#[macro_export]
+macro_rules! fails {
+    ($name:literal) => {
+        false
+    };
+}
+
+/// Whether a call fails here, by its name.
+#[cfg(feature = "failpoints")]
+#[macro_export]
+macro_rules! fails {
+    ($name:literal) => {{
+        $crate::inventory::submit! { $crate::FailingCall($name) }
+        $crate::is_failing($name)
+    }};
+}
+
 #[cfg(feature = "failpoints")]
 #[doc(hidden)]
 pub use inventory;
@@ -36,4 +69,4 @@ pub use inventory;
 mod armed;
 
 #[cfg(feature = "failpoints")]
-pub use armed::{Point, check, names, reached};
+pub use armed::{FailingCall, Point, check, failing_calls, is_failing, names, reached};

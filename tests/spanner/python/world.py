@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import spanner
@@ -62,5 +63,13 @@ def watch(dialect):
     metadata.update_ddl(["CREATE CHANGE STREAM changes FOR PartitionMetadata"]).result(60)
 
 
+def widen(dialect):
+    """Adds a column to a table that the change stream watches."""
+    _, orders = database(dialect)
+    kind = "bigint" if dialect == "postgresql" else "INT64"
+    name = f"extra{time.time_ns()}"
+    orders.update_ddl([f"ALTER TABLE orders ADD COLUMN {name} {kind}"]).result(60)
+
+
 if __name__ == "__main__":
-    {"create": create, "watch": watch}[sys.argv[1]](sys.argv[2])
+    {"create": create, "watch": watch, "widen": widen}[sys.argv[1]](sys.argv[2])

@@ -152,6 +152,9 @@ pub struct Message {
     pub step: Option<u64>,
     /// Its place in the order of the source, if that has one.
     pub place: Option<u64>,
+    /// In which partition that place is, if it is not the same order in all.
+    #[serde(default)]
+    pub partition: Option<String>,
     /// Of the whole message.
     pub digest: u64,
     /// Of the row that it leaves behind.

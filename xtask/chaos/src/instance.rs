@@ -134,19 +134,21 @@ impl Instance {
         self.child.is_some()
     }
 
-    pub(crate) fn start(&mut self) -> Outcome {
-        self.start_as(&self.program.clone(), None)
+    /// Starts it with variables in its environment.
+    pub(crate) fn start(&mut self, variables: &[(&str, String)]) -> Outcome {
+        self.start_as(&self.program.clone(), variables)
     }
 
-    /// Starts the program of another build, with a variable in its environment.
-    pub(crate) fn start_at(&mut self, path: &Path, variable: (&str, &str)) -> Outcome {
+    /// Starts the program of another build.
+    pub(crate) fn start_other(&mut self, path: &Path, variables: &[(&str, String)]) -> Outcome {
         let program = Program { path: path.to_owned(), ..self.program.clone() };
-        self.start_as(&program, Some(variable))
+        self.start_as(&program, variables)
     }
 
-    fn start_as(&mut self, program: &Program, variable: Option<(&str, &str)>) -> Outcome {
+    fn start_as(&mut self, program: &Program, variables: &[(&str, String)]) -> Outcome {
         let mut command = program.command(&["run"], &self.log_name())?;
-        command.stdout(Stdio::null()).envs(variable);
+        command.stdout(Stdio::null());
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         self.begin = self.log_length();
         self.child = Some(command.spawn()?);
         self.memory = 0;

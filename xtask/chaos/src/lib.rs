@@ -4,6 +4,7 @@
 //! `cargo xtask chaos --minutes 60 --seed 7`
 
 mod downstream;
+mod format;
 pub mod history;
 mod instance;
 mod nemesis;

@@ -1,6 +1,7 @@
 //! What a pipeline is made of here: where changes come from, where they go, and where positions
 //! are kept.
 
+use fastrand::Rng;
 use serde_json::Value;
 
 use crate::{
@@ -9,15 +10,20 @@ use crate::{
     nemesis::Fault,
 };
 
+/// What a sink makes of a message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Fate {
+    Fits,
+    TooLarge,
+}
+
 /// Where changes come from.
 pub(crate) trait Upstream: Send + Sync {
     /// The table `[source]` of the pipeline file.
     fn settings(&self) -> String;
 
     /// What messages are written as.
-    fn format(&self) -> &'static str {
-        "json"
-    }
+    fn format(&self) -> &'static str;
 
     fn scope(&self) -> Scope;
 
@@ -30,6 +36,11 @@ pub(crate) trait Upstream: Send + Sync {
     /// comes as changes.
     fn is_ready(&self, states: &[Value]) -> bool {
         !states.is_empty()
+    }
+
+    /// A setting that the next start has otherwise, as a variable. It may be on its way to a point.
+    fn overlay(&self, _point: Option<&str>, _chance: &mut Rng) -> Option<(&'static str, String)> {
+        None
     }
 
     /// Ends what goes wrong by itself.
@@ -47,6 +58,12 @@ pub(crate) trait Upstream: Send + Sync {
 
     /// Writes until it is dropped or stopped.
     fn write(&self, seed: u64) -> Outcome<Box<dyn Writer>>;
+
+    /// Writes a message of so many bytes more than it would have, between two small ones; whether it
+    /// can. One that fits must arrive, another one must not.
+    fn write_large(&self, _bytes: usize, _fate: Fate) -> Outcome<bool> {
+        Ok(false)
+    }
 
     /// What is committed, and the rows as they are now.
     fn truth(&self) -> Outcome<Vec<What>>;
@@ -83,6 +100,16 @@ pub(crate) trait Downstream: Send + Sync {
     /// How many messages each stream has; `None` if it cannot be looked at at the moment.
     fn reached(&self) -> Outcome<Option<Vec<u64>>>;
 
+    /// The largest message that it takes, in bytes as it counts them; `None` if nobody set it.
+    fn limit(&self) -> Option<usize> {
+        None
+    }
+
+    /// The largest message of those behind so many, counted so.
+    fn largest(&self, _known: &[usize]) -> Outcome<usize> {
+        Ok(0)
+    }
+
     /// The messages of each stream behind so many. Nothing is in the way of it.
     fn messages(&self, known: &[usize]) -> Outcome<Vec<Vec<Vec<u8>>>>;
 
@@ -96,6 +123,11 @@ pub(crate) trait Store: Send + Sync {
 
     /// Whether a second process takes the pipeline over, and is not refused.
     fn is_remote(&self) -> bool;
+
+    /// Whether what it keeps is all of a position.
+    fn is_exact(&self) -> bool {
+        true
+    }
 
     /// The files that it keeps, for whoever damages them.
     fn files(&self) -> Vec<std::path::PathBuf>;
@@ -118,7 +150,7 @@ impl Pipeline {
         let delivery: String =
             self.delivery.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
         format!(
-            "name = \"chaos\"\n[source]\n{}\n[sink]\n{}\nformat = \"{}\"\n[checkpoint]\n{}\n[delivery]\n{delivery}",
+            "name = \"chaos\"\n[source]\n{}\n[sink]\n{}\nformat = {}\n[checkpoint]\n{}\n[delivery]\n{delivery}",
             self.upstream.settings(),
             self.downstream.settings(),
             self.upstream.format(),

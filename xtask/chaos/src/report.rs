@@ -11,6 +11,10 @@ use crate::{
 /// Under which a history has the length of its round.
 pub(crate) const SECONDS: &str = "seconds";
 
+/// Under which it has the points that processes were killed at first, and what is between them.
+pub(crate) const FIRST: &str = "first";
+pub(crate) const BETWEEN: &str = "; ";
+
 /// How much of a prefix is shown; all of it is in the file.
 const SHOWN: usize = 12;
 
@@ -57,9 +61,11 @@ pub fn failures(entries: &[Entry], failures: &[Failure], history: &Path) -> Outc
         writeln!(text, "drawn: {}", settings.join(" "))?;
         let (pipeline, seed) = (&begun.pipeline, begun.seed);
         let seconds = begun.settings.get(SECONDS).map_or("30", String::as_str);
+        let first = begun.settings.get(FIRST).map_or("", String::as_str);
+        let first: String = first.split(BETWEEN).map(|name| format!(" --first '{name}'")).collect();
         writeln!(
             text,
-            "again: cargo xtask chaos --pipeline {pipeline} --seed {seed} --seconds {seconds} --rounds 1"
+            "again: cargo xtask chaos --pipeline {pipeline} --seed {seed} --seconds {seconds} --rounds 1{first}"
         )?;
     }
     writeln!(text, "judge it again: cargo xtask chaos --history {}", history.display())?;

@@ -14,8 +14,13 @@ use crate::{
     Outcome,
     history::{Begun, Entry, History, Message, What},
     instance::{Instance, Program, end_of_log},
-    nemesis::{World, clock::Clock, failpoint::Points, process::Processes},
-    pipeline::Pipeline,
+    nemesis::{
+        World,
+        clock::Clock,
+        failpoint::{Place, Points},
+        process::Processes,
+    },
+    pipeline::{Fate, Pipeline},
     report,
     scene::{Draw, Scene},
     site::Sites,
@@ -29,12 +34,20 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(150);
 /// clients and a debug build take.
 const MEMORY_MAX: u64 = 300_000_000;
 
+/// How long processes are killed at points where nothing else is wrong, at least.
+const VISIT_LEAST: Duration = Duration::from_secs(10);
+
+/// How much more than usual a message has that shows what the rest of it takes.
+const PROBE_BYTES: usize = 20_000;
+
 /// How long the first process may take until something is saved.
 const START_LIMIT: Duration = Duration::from_secs(90);
 
 pub(crate) struct Round<'a> {
     pub(crate) program: &'a Path,
     pub(crate) points: Option<&'a Points>,
+    /// The points to be killed at first, where they are not those that nobody was killed at yet.
+    pub(crate) first: Option<&'a [String]>,
     pub(crate) sites: &'a Sites,
     pub(crate) scene: Scene,
     pub(crate) seed: u64,
@@ -82,7 +95,8 @@ impl Round<'_> {
             chance: &mut chance,
         })?;
         pipeline.delivery = delivery(&mut chance);
-        let history = History::begin(path, self.begun(&pipeline))?;
+        let places = self.places(&pipeline);
+        let history = History::begin(path, self.begun(&pipeline, &places))?;
         let clock = if self.scene.is_timeless() && chance.u8(..3) == 0 {
             Clock::new(folder)?
         } else {
@@ -101,12 +115,16 @@ impl Round<'_> {
             points: self.points,
             had_rival: false,
         };
-        for index in 0..processes.instances.len() {
-            processes.start(index)?;
-        }
+        let (beginning, later): (Vec<_>, Vec<_>) =
+            places.into_iter().partition(Place::is_at_the_beginning);
+        processes.visit(&beginning, Instant::now() + self.time / 2)?;
+        processes.start_all()?;
         await_first_save(&mut processes)?;
         let writer = pipeline.upstream.write(chance.u64(..))?;
-        let end = Instant::now() + self.time;
+        let begin = Instant::now();
+        processes.visit(&later, begin + (self.time / 2).max(VISIT_LEAST))?;
+        processes.start_all()?;
+        let end = (begin + self.time).max(Instant::now() + self.time / 2);
         let seed = chance.u64(..);
         thread::scope(|scope| {
             let torment = scope.spawn(|| world.torment(seed, end));
@@ -123,12 +141,20 @@ impl Round<'_> {
         Ok(history.entries())
     }
 
-    fn begun(&self, pipeline: &Pipeline) -> Begun {
+    fn places(&self, pipeline: &Pipeline) -> Vec<Place> {
+        let untried = || self.points.map(|points| points.untried(&pipeline.text()));
+        let names = self.first.map(<[_]>::to_vec).or_else(untried).unwrap_or_default();
+        names.iter().map(|name| Place::first(name)).collect()
+    }
+
+    fn begun(&self, pipeline: &Pipeline, places: &[Place]) -> Begun {
         let lines = pipeline.text();
         let settings = lines.lines().filter_map(|line| line.split_once(" = "));
         let mut settings: BTreeMap<_, _> =
             settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         settings.insert(report::SECONDS.to_owned(), self.time.as_secs().to_string());
+        let names: Vec<_> = places.iter().map(|place| &*place.point).collect();
+        settings.insert(report::FIRST.to_owned(), names.join(report::BETWEEN));
         let is_shared = pipeline.store.is_remote() || pipeline.upstream.instances() > 1;
         Begun {
             seed: self.seed,
@@ -195,17 +221,13 @@ fn conclude(processes: &mut Processes<'_>, history: &History) -> Outcome {
     history.add(What::Calm)?;
     let truth = processes.pipeline.upstream.truth()?;
     let mut arrived = Arrived::of(&truth);
-    let begin = Instant::now();
-    while !arrived.is_complete(processes.pipeline)? {
-        if begin.elapsed() > DRAIN_LIMIT {
-            break;
-        }
-        processes.check()?;
-        thread::sleep(Duration::from_millis(200));
-    }
+    await_arrival(processes, &mut arrived)?;
     processes.look()?;
     if arrived.missing.is_empty() {
         history.add(What::Drained)?;
+        if try_the_limit(processes, &mut arrived)? {
+            history.add(What::FaultBegan { name: "message of the limit".to_owned() })?;
+        }
     }
     processes.stop_all()?;
     processes.start(0)?;
@@ -225,19 +247,74 @@ fn conclude(processes: &mut Processes<'_>, history: &History) -> Outcome {
     Ok(())
 }
 
+/// Until all has arrived, or the time is over.
+fn await_arrival(processes: &mut Processes<'_>, arrived: &mut Arrived) -> Outcome {
+    let begin = Instant::now();
+    while !arrived.is_complete(processes.pipeline)? && begin.elapsed() < DRAIN_LIMIT {
+        processes.check()?;
+        thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
+/// Writes messages that are exactly as large as the sink takes, one byte less, and one more. Their
+/// neighbours come, and the one that is too large is named in the log. Returns whether there were any.
+fn try_the_limit(processes: &mut Processes<'_>, arrived: &mut Arrived) -> Outcome<bool> {
+    let Pipeline { upstream, downstream, .. } = processes.pipeline;
+    let Some(limit) = downstream.limit() else { return Ok(false) };
+    let known = arrived.known.clone();
+    if !upstream.write_large(PROBE_BYTES, Fate::Fits)? {
+        return Ok(false);
+    }
+    arrived.expect(&upstream.truth()?);
+    await_arrival(processes, arrived)?;
+    let more = limit - downstream.largest(&known)?;
+    let before = processes.rejections()?;
+    for (bytes, fate) in [(0, Fate::TooLarge), (1, Fate::Fits), (2, Fate::Fits)]
+        .map(|(less, fate)| (PROBE_BYTES + more + 1 - less, fate))
+    {
+        upstream.write_large(bytes, fate)?;
+    }
+    arrived.expect(&upstream.truth()?);
+    await_arrival(processes, arrived)?;
+    let largest = downstream.largest(&known)?;
+    if largest != limit {
+        return Err(format!("the largest message has {largest} bytes, {limit} are taken").into());
+    }
+    // It is named once all of its flush is durable.
+    let begin = Instant::now();
+    while processes.rejections()? == before {
+        if begin.elapsed() > DRAIN_LIMIT {
+            return Err("a message that is too large is named nowhere".into());
+        }
+        processes.check()?;
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(true)
+}
+
 /// What has not come yet of what is committed.
 struct Arrived {
     missing: HashSet<(String, u64)>,
+    seen: HashSet<(String, u64)>,
     known: Vec<usize>,
 }
 
 impl Arrived {
     fn of(truth: &[What]) -> Self {
+        let mut arrived = Self { missing: HashSet::new(), seen: HashSet::new(), known: Vec::new() };
+        arrived.expect(truth);
+        arrived
+    }
+
+    /// All of this must arrive.
+    fn expect(&mut self, truth: &[What]) {
         let step = |what: &What| match what {
             What::Committed { key, step } if !key.starts_with(HUGE) => Some((key.clone(), *step)),
             _ => None,
         };
-        Self { missing: truth.iter().filter_map(step).collect(), known: Vec::new() }
+        let steps = truth.iter().filter_map(step);
+        self.missing = steps.filter(|step| !self.seen.contains(step)).collect();
     }
 
     fn is_complete(&mut self, pipeline: &Pipeline) -> Outcome<bool> {
@@ -248,6 +325,7 @@ impl Arrived {
             for message in messages {
                 if let Some(step) = message.key.zip(message.step) {
                     self.missing.remove(&step);
+                    self.seen.insert(step);
                 }
             }
         }

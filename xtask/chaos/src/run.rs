@@ -37,6 +37,10 @@ pub struct Arguments {
     /// The same program of a build with the feature `failpoints`.
     #[arg(long)]
     failpoints: Option<PathBuf>,
+    /// The points at which a round first kills, if not those that nobody was killed at yet; may be
+    /// repeated. An empty one is none.
+    #[arg(long)]
+    first: Option<Vec<String>>,
     /// Of the first round; those after it are drawn from it. Drawn unless it is given.
     #[arg(long)]
     seed: Option<u64>,
@@ -64,6 +68,10 @@ pub fn run(arguments: &Arguments) -> Outcome<bool> {
     let first = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("chaos: --seed {first}");
     let (begin, time) = (Instant::now(), Duration::from_secs_f64(arguments.minutes * 60.0));
+    let named_first = arguments.first.clone().map(|mut names| {
+        names.retain(|name| !name.is_empty());
+        names
+    });
     let mut seeds = Rng::with_seed(first);
     let mut seed = first;
     let sites = Sites::new()?;
@@ -80,8 +88,8 @@ pub fn run(arguments: &Arguments) -> Outcome<bool> {
         let longest = longest(arguments.minutes, scenes.len());
         let seconds = Rng::with_seed(!seed).u64(longest / 3..=longest);
         let time = Duration::from_secs(arguments.seconds.unwrap_or(seconds));
-        let points = points.as_ref();
-        let round = Round { program, points, sites: &sites, scene, seed, time };
+        let (points, first) = (points.as_ref(), named_first.as_deref());
+        let round = Round { program, points, first, sites: &sites, scene, seed, time };
         match round.run()? {
             Verdict::Passed(line) => println!("{line}"),
             Verdict::Failed(report) => {

@@ -7,7 +7,11 @@ use rowtide_servers::Kind;
 
 use crate::{
     Outcome,
-    downstream::{file::Files, kafka::Topic, rabbitmq::Queue},
+    downstream::{
+        file::Files,
+        kafka::Topic,
+        rabbitmq::{self, Queue},
+    },
     pipeline::{Downstream, Pipeline, Store, Upstream},
     site::Sites,
     store::{Local, remote::Remote},
@@ -106,7 +110,7 @@ impl Scene {
 
     /// A new one, in a folder of its own.
     pub(crate) fn pipeline(self, draw: &mut Draw<'_>) -> Outcome<Pipeline> {
-        let store = store(self, draw)?;
+        let mut store = store(self, draw)?;
         let (upstream, downstream): (Box<dyn Upstream>, Box<dyn Downstream>) = match self {
             Self::SqliteToFile => {
                 let files = Files::new(&draw.folder.join("disk"), draw.chance);
@@ -118,7 +122,13 @@ impl Scene {
                 (Box::new(sqlite(marks, draw)?), Box::new(topic))
             }
             Self::CockroachDbToKafka => (Box::new(Cockroach::start(draw)?), Box::new(topic(draw)?)),
-            Self::SpannerToRabbitMq => (Box::new(Spanner::start(draw)?), Box::new(queue(draw)?)),
+            Self::SpannerToRabbitMq => {
+                let spanner = Spanner::start(draw)?;
+                if draw.chance.bool() {
+                    store = Box::new(spanner.store());
+                }
+                (Box::new(spanner), Box::new(queue(draw)?))
+            }
             Self::OutboxPostgresToKafka => {
                 (Box::new(Outbox::create(Kind::Postgres, draw)?), Box::new(topic(draw)?))
             }
@@ -167,6 +177,6 @@ fn topic(draw: &mut Draw<'_>) -> Outcome<Topic> {
 }
 
 fn queue(draw: &mut Draw<'_>) -> Outcome<Queue> {
-    let site = draw.sites.site(Kind::RabbitMq, &[])?;
+    let site = draw.sites.site(Kind::RabbitMq, &rabbitmq::ARGUMENTS)?;
     Queue::new(site, format!("chaos-{}", draw.seed), draw.chance)
 }

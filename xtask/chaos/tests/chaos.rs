@@ -11,7 +11,8 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::FAILURE
+            // Nothing was found out.
+            ExitCode::from(2)
         }
     }
 }

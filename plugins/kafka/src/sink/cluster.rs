@@ -70,6 +70,11 @@ impl Cluster {
         !dead.is_empty()
     }
 
+    /// Drops all producers, with what they have not delivered.
+    pub(super) fn give_up(&mut self) {
+        self.lanes.clear();
+    }
+
     /// Drops the producers that have failed for good, and says why they have.
     pub(super) fn bury(&mut self) -> Option<String> {
         let mut reason = None;

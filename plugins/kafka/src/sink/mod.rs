@@ -8,7 +8,7 @@ use std::{mem, ops::Range};
 
 use rdkafka::types::RDKafkaErrorCode;
 use rowtide_core::{Change, Error, Result, Sink, async_trait};
-use rowtide_failpoint::reach;
+use rowtide_failpoint::{fails, reach};
 use rowtide_format::{Encoder, Message, Messages, Refusals, Template};
 
 use crate::{
@@ -65,6 +65,10 @@ impl Sink for KafkaSink {
     async fn flush(&mut self) -> Result<()> {
         self.begin()?;
         reach!("kafka: handed over, no report awaited");
+        if fails!("kafka: producers given up, no report awaited") {
+            self.cluster.give_up();
+            return Err(Error::transient("the producers are given up"));
+        }
         self.mend().await?;
         reach!("kafka: all reported");
         self.contents.clear();

@@ -20,6 +20,11 @@ use crate::{
     site::Site,
 };
 
+/// What the broker takes.
+const MESSAGE_BYTES_MAX: usize = 500_000;
+/// How it is told so when it starts.
+pub(crate) const ARGUMENTS: [&str; 3] = ["-rabbit", "max_message_size", "500000"];
+
 const LOOK_LIMIT: Duration = Duration::from_secs(3);
 
 pub(crate) struct Queue {
@@ -96,6 +101,15 @@ impl Downstream for Queue {
         // Nobody can tell while it is down.
         let length = self.site.runtime.block_on(look).ok().and_then(Result::ok);
         Ok(length.map(|length| vec![taken + length]))
+    }
+
+    fn limit(&self) -> Option<usize> {
+        Some(MESSAGE_BYTES_MAX)
+    }
+
+    fn largest(&self, known: &[usize]) -> Outcome<usize> {
+        let messages = self.messages(known)?.concat();
+        Ok(messages.iter().map(Vec::len).max().unwrap_or_default())
     }
 
     fn messages(&self, known: &[usize]) -> Outcome<Vec<Vec<Vec<u8>>>> {

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use fastrand::Rng;
 use rowtide_proxy::{Direction, Fault as Weather};
+use tokio::time::timeout;
 
 use super::{Fault, pause};
 use crate::{Outcome, site::Link};
@@ -51,9 +52,18 @@ fn lose_requests(link: &Link, chance: &mut Rng) -> Outcome {
 fn lose(link: &Link, direction: Direction, chance: &mut Rng) -> Outcome {
     link.proxy.inject(direction, Weather::Discard);
     pause(chance, 100, 5_000);
-    // A connection with a hole in it is none.
-    link.proxy.reset();
-    link.proxy.heal();
+    // A connection with a hole in it is none, so that none may live on.
+    link.runtime.block_on(async {
+        link.proxy.refuse().await?;
+        let none_is_left = || link.proxy.wait_until(|statistics| statistics.open == 0);
+        link.proxy.reset();
+        // One that just begins is not reset with the others.
+        while timeout(Duration::from_millis(50), none_is_left()).await.is_err() {
+            link.proxy.reset();
+        }
+        link.proxy.heal();
+        link.proxy.accept().await
+    })?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use fastrand::Rng;
 
 use super::{
     World, checkpoint, draw,
-    failpoint::{self, Points},
+    failpoint::{self, Place, Points},
     pause,
 };
 use crate::{
@@ -25,6 +25,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
 
 /// How long a process may take until it passes a point; not every one does.
 const POINT_LIMIT: Duration = Duration::from_secs(12);
+
+/// How long where nothing is wrong.
+const CALM_POINT_LIMIT: Duration = Duration::from_secs(6);
 
 /// What a process says that finds the lock of a store taken.
 const HELD: &str = "is held by process";
@@ -46,10 +49,11 @@ pub(crate) enum Mishap {
     Damage,
     Absence,
     Point,
+    FailingCall,
 }
 
 /// What is likely.
-const MISHAPS: [(Mishap, u32); 9] = [
+const MISHAPS: [(Mishap, u32); 10] = [
     (Mishap::Kill, 30),
     (Mishap::KillTwice, 8),
     (Mishap::Freeze, 8),
@@ -59,6 +63,7 @@ const MISHAPS: [(Mishap, u32); 9] = [
     (Mishap::Damage, 8),
     (Mishap::Absence, 4),
     (Mishap::Point, 25),
+    (Mishap::FailingCall, 20),
 ];
 
 /// The processes of a round.
@@ -77,7 +82,27 @@ impl Processes<'_> {
     pub(crate) fn start(&mut self, index: usize) -> Outcome {
         self.had_rival = false;
         self.note(index, ProcessEvent::Started)?;
-        self.instances[index].start()
+        let overlay = self.pipeline.upstream.overlay(None, &mut self.chance);
+        self.instances[index].start(overlay.as_slice())
+    }
+
+    /// Starts the second build, in which something happens at a place.
+    fn start_to(&mut self, index: usize, points: &Points, place: &Place) -> Outcome {
+        self.note(index, ProcessEvent::Started)?;
+        let overlay = self.pipeline.upstream.overlay(Some(&place.point), &mut self.chance);
+        let variables: Vec<_> =
+            overlay.into_iter().chain([(failpoint::VARIABLE, place.text())]).collect();
+        self.instances[index].start_other(&points.program, &variables)
+    }
+
+    /// Starts all that do not run.
+    pub(crate) fn start_all(&mut self) -> Outcome {
+        for index in 0..self.instances.len() {
+            if !self.instances[index].is_running() {
+                self.start(index)?;
+            }
+        }
+        Ok(())
     }
 
     /// How often the log says that a change was refused for good.
@@ -93,12 +118,15 @@ impl Processes<'_> {
 
     /// One mishap after another, until the time is over.
     pub(crate) fn torment(&mut self, end: Instant) -> Outcome {
+        let text = self.pipeline.text();
+        let has_points = self.points.is_some();
+        let has_calls = self.points.is_some_and(|points| points.has_calls(&text));
         while Instant::now() < end {
             let longest = self.chance.u64(50..=4_000);
             self.live(Duration::from_millis(longest), end)?;
-            let has_points = self.points.is_some();
             let weight = |(mishap, weight): &(Mishap, u32)| match mishap {
                 Mishap::Point if !has_points => 0,
+                Mishap::FailingCall if !has_calls => 0,
                 _ => *weight,
             };
             let Some(&(mishap, _)) = draw(&MISHAPS, weight, &mut self.chance) else {
@@ -202,6 +230,7 @@ impl Processes<'_> {
             Mishap::Second => self.start_a_second()?,
             Mishap::Damage => self.damage(index)?,
             Mishap::Point => self.kill_at_a_point(index)?,
+            Mishap::FailingCall => self.have_a_call_fail(index)?,
             Mishap::Absence => {
                 self.kill(index)?;
                 pause(&mut self.chance, 1_000, 6_000);
@@ -226,13 +255,48 @@ impl Processes<'_> {
         let Some(place) = points.draw(&self.pipeline.text(), &mut self.chance) else {
             return Ok(());
         };
-        let name = place.text();
         self.kill(index)?;
-        self.note(index, ProcessEvent::Started)?;
-        self.instances[index].start_at(&points.program, (failpoint::VARIABLE, &name))?;
-        match self.instances[index].ends_within(POINT_LIMIT)? {
+        self.end_at(index, &place, POINT_LIMIT)
+    }
+
+    /// Goes on with the second build, in which a call fails once.
+    fn have_a_call_fail(&mut self, index: usize) -> Outcome {
+        let Some(points) = self.points else { return Ok(()) };
+        let Some(place) = points.draw_call(&self.pipeline.text(), &mut self.chance) else {
+            return Ok(());
+        };
+        self.kill(index)?;
+        self.start_to(index, points, &place)
+    }
+
+    /// One after another ends at these places, and nothing else is wrong. None runs afterwards.
+    pub(crate) fn visit(&mut self, places: &[Place], end: Instant) -> Outcome {
+        for place in places {
+            if Instant::now() > end {
+                break;
+            }
+            let name = format!("{:?}", Mishap::Point);
+            self.world.history.add(What::FaultBegan { name: name.clone() })?;
+            for index in 0..self.instances.len() {
+                if self.instances[index].is_running() {
+                    self.kill(index)?;
+                }
+            }
+            self.end_at(0, place, CALM_POINT_LIMIT)?;
+            self.world.history.add(What::FaultEnded { name })?;
+        }
+        Ok(())
+    }
+
+    /// Starts the second build, which is killed at a place, or where it is after a while.
+    fn end_at(&mut self, index: usize, place: &Place, limit: Duration) -> Outcome {
+        let Some(points) = self.points else { return Ok(()) };
+        points.note_try(place);
+        let name = place.text();
+        self.start_to(index, points, place)?;
+        match self.instances[index].ends_within(limit)? {
             // Signals have no code.
-            Some(None) => points.note_kill(&place),
+            Some(None) => points.note_kill(place),
             Some(code) if !self.is_shut_out(index, code) => {
                 self.note(index, ProcessEvent::Ended { code })?;
                 return Err(format!("it ended with {code:?} on its way to `{name}`").into());
@@ -258,7 +322,8 @@ impl Processes<'_> {
         let Ending { code, is_disturbed } = self.instances[index].terminate(STOP_LIMIT)?;
         self.look()?;
         let is_alone = self.instances.iter().all(|instance| !instance.is_running());
-        let fate = if is_disturbed || !is_alone { Fate::Disturbed } else { Fate::Exact };
+        let is_exact = !is_disturbed && is_alone && self.pipeline.store.is_exact();
+        let fate = if is_exact { Fate::Exact } else { Fate::Disturbed };
         self.note_stop(index, code, fate)
     }
 
@@ -372,11 +437,6 @@ impl Processes<'_> {
             Opening::Running => {}
             Opening::Neither => return Err(format!("it did not start after {what}").into()),
         }
-        for index in all {
-            if !self.instances[index].is_running() {
-                self.start(index)?;
-            }
-        }
-        Ok(())
+        self.start_all()
     }
 }

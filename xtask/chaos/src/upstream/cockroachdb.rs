@@ -4,9 +4,9 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
-    thread::{self, JoinHandle},
+    thread,
     time::Duration,
 };
 
@@ -14,14 +14,15 @@ use fastrand::Rng;
 use rowtide_fake_cockroachdb::{Faults, Options, Server};
 use serde_json::{Value, json};
 
-use super::{digest, row_digest};
 use crate::{
     Outcome,
+    format::{self, Format},
     history::{Message, MessageKind, Scope, What},
     nemesis::{Fault, network},
     pipeline::{Upstream, Writer},
     scene::Draw,
     site::Link,
+    writer::Application,
 };
 
 /// Few, so that each has many versions.
@@ -31,6 +32,9 @@ pub(crate) struct Cockroach {
     server: Arc<Server>,
     link: Arc<Link>,
     settings: String,
+    format: Format,
+    /// Over how many feeds the tables are spread.
+    feeds: AtomicU8,
     /// What was committed.
     steps: Arc<Mutex<Vec<(String, u64)>>>,
 }
@@ -52,7 +56,9 @@ impl Cockroach {
             link.proxied(&server.url())?,
             draw.chance.u32(20..500)
         );
-        Ok(Self { server: Arc::new(server), link, settings, steps: Arc::default() })
+        let format = Format::draw(draw.chance);
+        let (server, feeds) = (Arc::new(server), AtomicU8::new(1));
+        Ok(Self { server, link, settings, format, feeds, steps: Arc::default() })
     }
 }
 
@@ -72,8 +78,21 @@ impl Upstream for Cockroach {
         self.settings.clone()
     }
 
+    fn format(&self) -> &'static str {
+        self.format.setting
+    }
+
     fn scope(&self) -> Scope {
         Scope::Key
+    }
+
+    /// The feeds are regrouped.
+    fn overlay(&self, point: Option<&str>, chance: &mut Rng) -> Option<(&'static str, String)> {
+        let is_meant = point.is_some_and(|point| point.starts_with("cockroachdb: feeds regrouped"));
+        if is_meant || chance.u8(..4) == 0 {
+            self.feeds.store(self.feeds.load(Ordering::Relaxed) % 3 + 1, Ordering::Relaxed);
+        }
+        Some(("ROWTIDE__SOURCE__FEEDS", self.feeds.load(Ordering::Relaxed).to_string()))
     }
 
     /// Once the rows that were there are delivered: what changes before is part of them.
@@ -86,19 +105,18 @@ impl Upstream for Cockroach {
     }
 
     fn write(&self, seed: u64) -> Outcome<Box<dyn Writer>> {
-        let (stop, server, steps) = (Arc::<AtomicBool>::default(), &self.server, &self.steps);
-        let (flag, server, steps) = (stop.clone(), server.clone(), steps.clone());
-        let thread = thread::spawn(move || {
+        let (server, steps) = (self.server.clone(), self.steps.clone());
+        let application = Application::start(move |stop| {
             let mut chance = Rng::with_seed(seed);
             let mut version = 0;
-            while !flag.load(Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 let written = write(&server, &mut version, &mut chance)?;
                 steps.lock().unwrap_or_else(PoisonError::into_inner).extend(written);
                 thread::sleep(Duration::from_micros(chance.u64(..20_000)));
             }
             Ok(())
         });
-        Ok(Box::new(Application { stop, thread: Some(thread) }))
+        Ok(Box::new(application))
     }
 
     fn truth(&self) -> Outcome<Vec<What>> {
@@ -109,24 +127,31 @@ impl Upstream for Cockroach {
             let number = |at: usize| row[at].as_ref().and_then(|text| text.parse::<i64>().ok());
             let id = number(0)?;
             let image = json!({ "id": id, "version": number(1), "note": row[2] });
-            let (table, digest) = ("accounts".to_owned(), row_digest(&image)?);
+            let (table, digest) = ("accounts".to_owned(), self.format.row(&image)?);
             Some(What::Row { table, key: account(id), digest })
         };
         Ok(steps.chain(rows.iter().filter_map(row)).collect())
     }
 
-    /// The time up to which all was told.
+    /// The time up to which all was told. A feed without the table says nothing of it.
     fn places(&self, states: &[Value]) -> Outcome<Vec<(String, u64)>> {
         let place = |state: &Value| {
-            let (wall, _) = nanoseconds(position(state)?["at"].as_str()?)?;
+            let position = position(state)?;
+            position["tables"].as_array().filter(|tables| !tables.is_empty())?;
+            let (wall, _) = nanoseconds(position["at"].as_str()?)?;
             Some((state["partition"]["id"].as_str()?.to_owned(), wall))
         };
         Ok(states.iter().filter_map(place).collect())
     }
 
     fn parse(&self, text: &[u8]) -> Outcome<Message> {
-        let value: Value = serde_json::from_slice(text)?;
-        parse(text, &value).ok_or_else(|| format!("no change: {value}").into())
+        let key = |_: &str| &["id"][..];
+        match self.format.read(text, key)? {
+            None => Ok(format::tombstone()),
+            Some(value) => {
+                parse(text, &value, self.format).ok_or_else(|| format!("no change: {value}").into())
+            }
+        }
     }
 
     fn faults(&self) -> Vec<Fault> {
@@ -142,7 +167,7 @@ fn account(id: i64) -> String {
     format!("account {id}")
 }
 
-fn parse(text: &[u8], value: &Value) -> Option<Message> {
+fn parse(text: &[u8], value: &Value, format: Format) -> Option<Message> {
     let operation = value["op"].as_str()?;
     let kind = match operation {
         "insert" | "update" | "delete" => MessageKind::Change,
@@ -162,8 +187,9 @@ fn parse(text: &[u8], value: &Value) -> Option<Message> {
         key: value["key"]["id"].as_i64().filter(|_| is_row).map(account),
         step: version.map(|version| version * 2 + u64::from(is_delete)),
         place: place.map(|(wall, has_more)| wall + u64::from(has_more)),
-        digest: digest(text),
-        row: row_digest(&value["after"]).filter(|_| !is_delete),
+        partition: None,
+        digest: format.digest(text, value),
+        row: format.row(&value["after"]).filter(|_| !is_delete),
     })
 }
 
@@ -201,23 +227,4 @@ fn write(server: &Server, version: &mut i64, chance: &mut Rng) -> Outcome<Vec<(S
     let end = if is_kept { "COMMIT" } else { "ROLLBACK" };
     server.execute(&format!("BEGIN; {}; {end}", statements.join("; ")))?;
     Ok(if is_kept { steps } else { Vec::new() })
-}
-
-struct Application {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Outcome>>,
-}
-
-impl Writer for Application {
-    fn stop(mut self: Box<Self>) -> Outcome {
-        self.stop.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().ok_or("it was stopped before")?;
-        thread.join().map_err(|_| "a panic of the application")?
-    }
-}
-
-impl Drop for Application {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
 }

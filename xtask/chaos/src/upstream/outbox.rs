@@ -7,10 +7,14 @@ mod writer;
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use fastrand::Rng;
 use rowtide_servers::Kind;
 use serde_json::Value;
 use tokio::{runtime::Runtime, time::timeout};
@@ -20,7 +24,7 @@ use crate::{
     Outcome,
     history::{Message, MessageKind, Scope, What},
     nemesis::{Fault, network, server},
-    pipeline::{self, Upstream},
+    pipeline::{self, Fate, Upstream},
     scene::Draw,
     site::Site,
 };
@@ -30,6 +34,11 @@ use writer::Writers;
 
 /// For a look that may fail, and how often one is taken: it reads all that was ever written.
 const LOOK_LIMIT: Duration = Duration::from_secs(4);
+const SCHEMA_LIMIT: Duration = Duration::from_secs(8);
+/// The aggregate of large messages; those beside it have the small ones.
+const LARGE: i64 = 1_001;
+const NONCE: &str = "0123456789abcdef";
+
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 pub(crate) struct Outbox {
@@ -37,6 +46,8 @@ pub(crate) struct Outbox {
     address: Address,
     settings: String,
     is_marking: bool,
+    /// The version of the next large message.
+    large: AtomicI64,
     forgotten: Mutex<Forgotten>,
 }
 
@@ -80,7 +91,14 @@ impl Outbox {
         if kind == Kind::Postgres && chance.bool() {
             settings += "\nnotify = \"chaos\"";
         }
-        Ok(Self { site, address, settings, is_marking, forgotten: Mutex::default() })
+        Ok(Self {
+            site,
+            address,
+            settings,
+            is_marking,
+            large: AtomicI64::new(1),
+            forgotten: Mutex::default(),
+        })
     }
 
     /// What is committed, and is not in the table to be delivered any more.
@@ -136,7 +154,7 @@ impl Upstream for Outbox {
     }
 
     fn format(&self) -> &'static str {
-        "outbox"
+        "\"outbox\""
     }
 
     fn scope(&self) -> Scope {
@@ -150,6 +168,37 @@ impl Upstream for Outbox {
     fn write(&self, seed: u64) -> Outcome<Box<dyn pipeline::Writer>> {
         let writers = self.site.runtime.block_on(async { Writers::start(&self.address, seed) });
         Ok(Box::new(Service { writers: Some(writers), runtime: self.site.runtime.clone() }))
+    }
+
+    /// Its aggregate has no row of its own.
+    fn write_large(&self, bytes: usize, fate: Fate) -> Outcome<bool> {
+        let version = self.large.fetch_add(1, Ordering::Relaxed);
+        let message = |aggregate: i64, bytes: usize| {
+            let fill = "x".repeat(bytes);
+            format!(
+                "INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload) VALUES
+                 ('{}', 'order', '{aggregate}', 'Changed', '{{\"aggregate\": {aggregate}, \
+                 \"version\": {version}, \"nonce\": \"{NONCE}\", \"fill\": \"{fill}\"}}');",
+                writer::uuid(&mut Rng::new())
+            )
+        };
+        let truth = |aggregate: i64| {
+            format!("INSERT INTO truth VALUES ({aggregate}, {version}, '{NONCE}');")
+        };
+        let [before, large, after] = [LARGE - 1, LARGE, LARGE + 1];
+        let mut told = truth(before) + &truth(after);
+        if fate == Fate::Fits {
+            told += &truth(large);
+        }
+        let text = format!(
+            "BEGIN; {told} {} {} {} COMMIT",
+            message(before, 0),
+            message(large, bytes),
+            message(after, 0)
+        );
+        let write = async { Session::connect(&self.address).await?.run(&text).await };
+        self.site.runtime.block_on(write)?;
+        Ok(true)
     }
 
     fn truth(&self) -> Outcome<Vec<What>> {
@@ -188,6 +237,7 @@ impl Upstream for Outbox {
             key: Some(key),
             step: Some(step),
             place: None,
+            partition: None,
             digest: digest(text),
             row: None,
         })
@@ -196,7 +246,27 @@ impl Upstream for Outbox {
     fn faults(&self) -> Vec<Fault> {
         let mut faults = server::faults(&self.site);
         faults.extend(network::faults(&self.site.link));
+        let (address, runtime) = (self.address.clone(), self.site.runtime.clone());
+        faults.push(Fault::new("schema changed", 6, move |chance| {
+            let change = change_the_schema(&address, chance.u32(..));
+            runtime.block_on(async { timeout(SCHEMA_LIMIT, change).await }).unwrap_or(Ok(()))
+        }));
         faults
+    }
+}
+
+/// A column that nobody asked for. A lock that somebody holds is waited for by whoever writes, too.
+async fn change_the_schema(address: &Address, number: u32) -> Outcome {
+    let mut session = Session::connect(address).await?;
+    let wait = match address.database {
+        Database::Postgres => "SET lock_timeout = '2s'",
+        Database::MariaDb => "SET lock_wait_timeout = 2",
+    };
+    session.run(wait).await?;
+    let added = format!("ALTER TABLE outbox ADD COLUMN extra{number} VARCHAR(20) DEFAULT 'x'");
+    match session.run(&added).await {
+        Err(error) if error.to_string().to_lowercase().contains("timeout") => Ok(()),
+        added => added,
     }
 }
 

@@ -12,6 +12,7 @@ mod verdict;
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, OnceLock},
 };
 
@@ -24,7 +25,7 @@ use crate::{
     Outcome,
     history::{Message, MessageKind, Scope, What},
     nemesis::{Fault, network, server},
-    pipeline::{self, Upstream},
+    pipeline::{self, Store, Upstream},
     scene::Draw,
     site::Site,
 };
@@ -48,6 +49,24 @@ struct Truth {
     partitions: Vec<Partition>,
     /// The partition of each record, and its place there.
     steps: HashMap<verdict::Identity, (String, u64)>,
+}
+
+/// With what the keys of records begin: each is known by its place in a partition.
+const PARTITION: &str = "partition ";
+
+fn place(state: &Value) -> Option<(String, u64)> {
+    let token = state["partition"]["id"].as_str()?;
+    let progress = &state["progress"];
+    let position = progress["delivered"]["data"].as_str().or(progress["finished"]["data"].as_str());
+    let position: Value = serde_json::from_str(position?).ok()?;
+    let at = nanoseconds(position["at"].as_str()?.parse().ok()?)?;
+    // What is of that very time may be told in part.
+    let told = if position["through"].as_bool() == Some(true) { at } else { at - 1 };
+    Some((token.to_owned(), told))
+}
+
+fn nanoseconds(time: Timestamp) -> Option<u64> {
+    u64::try_from(time.as_nanosecond()).ok()
 }
 
 /// Why the official client cannot be had here; `None` where that is no excuse.
@@ -76,6 +95,16 @@ impl Spanner {
         Ok(Self { site, dialect, settings, start, truth: OnceLock::new() })
     }
 
+    /// A table of positions beside the database that is read.
+    pub(crate) fn store(&self) -> Metadata {
+        let (address, dialect) = (self.site.link.proxy.address(), self.dialect);
+        Metadata(format!(
+            "type = \"spanner\"\ntable = \"PartitionMetadata\"\nendpoint = \"http://{address}\"\n\
+             database = \"projects/test/instances/test/databases/{dialect}-metadata\"\n\
+             timeout = \"5s\""
+        ))
+    }
+
     /// Read once nothing is written any more.
     fn truth(&self) -> Outcome<&Truth> {
         if self.truth.get().is_none() {
@@ -88,7 +117,7 @@ impl Spanner {
             let mut steps = HashMap::new();
             for partition in &partitions {
                 for (place, record) in (1..).zip(&partition.records) {
-                    let step = (format!("partition {}", partition.token), place);
+                    let step = (format!("{PARTITION}{}", partition.token), place);
                     steps.insert(verdict::identity(record)?, step);
                 }
             }
@@ -105,7 +134,7 @@ impl Upstream for Spanner {
     }
 
     fn format(&self) -> &'static str {
-        "spream"
+        "\"spream\""
     }
 
     fn scope(&self) -> Scope {
@@ -123,9 +152,9 @@ impl Upstream for Spanner {
         Ok(steps.into_iter().map(|(key, step)| What::Committed { key, step }).collect())
     }
 
-    /// Each is of a partition of its own.
-    fn places(&self, _states: &[Value]) -> Outcome<Vec<(String, u64)>> {
-        Ok(Vec::new())
+    /// The time up to which all of a partition was told.
+    fn places(&self, states: &[Value]) -> Outcome<Vec<(String, u64)>> {
+        Ok(states.iter().filter_map(place).collect())
     }
 
     fn parse(&self, text: &[u8]) -> Outcome<Message> {
@@ -137,9 +166,10 @@ impl Upstream for Spanner {
             id: format!("{key}:{step}"),
             kind: MessageKind::Change,
             table: "changes".to_owned(),
+            partition: key.strip_prefix(PARTITION).map(str::to_owned),
             key: Some(key),
             step: Some(step),
-            place: None,
+            place: nanoseconds(identity.0),
             digest: digest(text),
             row: None,
         })
@@ -155,7 +185,37 @@ impl Upstream for Spanner {
     fn faults(&self) -> Vec<Fault> {
         let mut faults = network::faults(&self.site.link);
         faults.push(server::frozen(&self.site));
+        let (site, dialect) = (self.site.clone(), self.dialect.to_string());
+        faults.push(Fault::new("schema changed", 8, move |_| {
+            python::run(site.url()?, "world.py", &["widen", &dialect]).map(drop)
+        }));
         faults
+    }
+}
+
+/// Positions as Apache Beam keeps them. What happens to the server is the source's as well.
+pub(crate) struct Metadata(String);
+
+impl Store for Metadata {
+    fn settings(&self) -> String {
+        self.0.clone()
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    /// What was committed at the time of a position may come again.
+    fn is_exact(&self) -> bool {
+        false
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        Vec::new()
     }
 }
 

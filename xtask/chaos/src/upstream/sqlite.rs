@@ -12,13 +12,14 @@ use fastrand::Rng;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use serde_json::Value;
 
-use super::{digest, image, row_digest};
+use super::image;
 use crate::{
     Outcome,
+    format::{self, Format},
     history::{Message, MessageKind, Scope, What},
     nemesis::{Fault, pause},
     pipeline::{Upstream, Writer},
-    writer::sqlite::{self, Application, TABLES, keyed},
+    writer::sqlite::{self, TABLES, keyed},
 };
 
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(crate) struct Sqlite {
     batch_rows: u32,
     prune_every: String,
     marks: Marks,
+    format: Format,
 }
 
 /// Where the marks of a snapshot come.
@@ -43,7 +45,9 @@ impl Sqlite {
         sqlite::create(&path, chance)?;
         let batch_rows = chance.u32(1..2_000);
         let prune_every = format!("{}ms", chance.u32(200..5_000));
-        Ok(Self { path, batch_rows, prune_every, marks })
+        let format = Format::draw(chance);
+        let marks = if format.has_marks() { marks } else { Marks::Anywhere };
+        Ok(Self { path, batch_rows, prune_every, marks, format })
     }
 }
 
@@ -57,12 +61,16 @@ impl Upstream for Sqlite {
         )
     }
 
+    fn format(&self) -> &'static str {
+        self.format.setting
+    }
+
     fn scope(&self) -> Scope {
         Scope::Stream
     }
 
     fn write(&self, seed: u64) -> Outcome<Box<dyn Writer>> {
-        Ok(Box::new(Application::start(&self.path, seed)))
+        Ok(Box::new(sqlite::start(&self.path, seed)))
     }
 
     fn truth(&self) -> Outcome<Vec<What>> {
@@ -76,7 +84,7 @@ impl Upstream for Sqlite {
             let rows = image::table(&self.path, name, key).map_err(|error| error.to_string())?;
             truth.extend(rows.iter().filter_map(|(key, row)| {
                 let (table, key) = (name.to_owned(), format!("{name}{key}"));
-                Some(What::Row { table, key, digest: row_digest(row)? })
+                Some(What::Row { table, key, digest: self.format.row(row)? })
             }));
         }
         Ok(truth)
@@ -93,8 +101,9 @@ impl Upstream for Sqlite {
     }
 
     fn parse(&self, text: &[u8]) -> Outcome<Message> {
-        let value: Value = serde_json::from_slice(text)?;
-        let mut message = parse(text, &value).ok_or_else(|| format!("no change: {value}"))?;
+        let Some(value) = self.format.read(text, key)? else { return Ok(format::tombstone()) };
+        let message = parse(text, &value, self.format);
+        let mut message = message.ok_or_else(|| format!("no change: {value}"))?;
         if message.kind == MessageKind::Replaces && self.marks == Marks::Anywhere {
             message.kind = MessageKind::Mark;
         }
@@ -140,7 +149,12 @@ impl Upstream for Sqlite {
     }
 }
 
-fn parse(text: &[u8], value: &Value) -> Option<Message> {
+/// The columns of a table's key.
+fn key(table: &str) -> &'static [&'static str] {
+    TABLES.iter().find(|(name, _)| *name == table).map_or(&["id"], |(_, key)| key)
+}
+
+fn parse(text: &[u8], value: &Value, format: Format) -> Option<Message> {
     let (id, table) = (value["id"].as_str()?, value["table"].as_str()?);
     let operation = value["op"].as_str()?;
     let kind = match operation {
@@ -161,8 +175,9 @@ fn parse(text: &[u8], value: &Value) -> Option<Message> {
         key: is_row.then(|| keyed(table, &value["key"])),
         step: version.map(|version| version * 2 + u64::from(is_delete)),
         place: id.split(':').nth(1).and_then(|number| number.parse().ok()),
-        digest: digest(text),
-        row: row_digest(&value["after"]).filter(|_| !is_delete),
+        partition: None,
+        digest: format.digest(text, value),
+        row: format.row(&value["after"]).filter(|_| !is_delete),
     })
 }
 

@@ -31,7 +31,11 @@ impl Validator for Checkpoint {
             What::Delivered { message, .. } if message.kind == MessageKind::Change => {
                 self.steps.extend(message.key.clone().zip(message.step));
                 let is_new = self.seen.insert(message.id.clone());
-                if let Some((place, covered)) = message.place.zip(self.covered)
+                let covered = match &message.partition {
+                    Some(partition) => self.saved.get(partition).copied(),
+                    None => self.covered,
+                };
+                if let Some((place, covered)) = message.place.zip(covered)
                     && is_new
                     && place <= covered
                 {
@@ -57,6 +61,17 @@ mod tests {
         };
         assert_eq!(verdict(Checkpoint::default(), all(2)), Ok(()));
         refused(verdict(Checkpoint::default(), all(1)), "2 was saved, and a:2 at 2 came later");
+    }
+
+    #[test]
+    fn a_position_says_nothing_of_another_partition() {
+        let all = |partition: &str| {
+            let partition = Some(partition.to_owned());
+            let message = crate::history::Message { partition, ..change("a", 1) };
+            [vec![reached(0), saved(2)], stream([message])].concat()
+        };
+        assert_eq!(verdict(Checkpoint::default(), all("another")), Ok(()));
+        refused(verdict(Checkpoint::default(), all("p")), "2 was saved, and a:1 at 1 came later");
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub(crate) fn change(key: &str, step: u64) -> Message {
         key: Some(key.to_owned()),
         step: Some(step),
         place: Some(step),
+        partition: None,
         digest: step,
         row: Some(step),
     }

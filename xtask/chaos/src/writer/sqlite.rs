@@ -2,11 +2,8 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::Duration,
 };
 
@@ -16,8 +13,8 @@ use rusqlite::{
 };
 use serde_json::{Value, json};
 
-use super::values;
-use crate::{Outcome, pipeline::Writer};
+use super::{Application, schema, values};
+use crate::Outcome;
 
 /// Few, so that each of them changes often.
 const KEYS: i64 = 6;
@@ -37,13 +34,9 @@ pub(crate) fn create(path: &Path, chance: &mut Rng) -> Outcome {
     let connection = Connection::open(path)?;
     let mode = if chance.u8(..4) == 0 { "delete" } else { "wal" };
     connection.pragma_update(None, "journal_mode", mode)?;
+    connection.execute_batch(schema::TABLES)?;
     connection.execute_batch(
-        "CREATE TABLE orders (
-             id INTEGER PRIMARY KEY, version INTEGER, amount REAL, note TEXT, data BLOB, anything);
-         CREATE TABLE customers (
-             name TEXT, region TEXT, version INTEGER, credit NUMERIC, PRIMARY KEY (region, name)
-         ) WITHOUT ROWID;
-         CREATE TABLE bulk (id INTEGER PRIMARY KEY, version INTEGER, note TEXT);
+        "CREATE TABLE bulk (id INTEGER PRIMARY KEY, version INTEGER, note TEXT);
          CREATE TABLE huge (id INTEGER PRIMARY KEY, version INTEGER, note TEXT);
          CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT);
          CREATE TABLE truth (number INTEGER PRIMARY KEY, key TEXT, step INTEGER);",
@@ -56,33 +49,10 @@ pub(crate) fn create(path: &Path, chance: &mut Rng) -> Outcome {
     Ok(())
 }
 
-/// A thread that writes until it is stopped.
-pub(crate) struct Application {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Outcome>>,
-}
-
-impl Application {
-    pub(crate) fn start(path: &Path, seed: u64) -> Self {
-        let stop = Arc::<AtomicBool>::default();
-        let (path, flag) = (path.to_owned(), stop.clone());
-        let thread = thread::spawn(move || run(path, seed, &flag));
-        Self { stop, thread: Some(thread) }
-    }
-}
-
-impl Writer for Application {
-    fn stop(mut self: Box<Self>) -> Outcome {
-        self.stop.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().ok_or("it was stopped before")?;
-        thread.join().map_err(|_| "a panic of the application")?
-    }
-}
-
-impl Drop for Application {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
+/// Writes until it is stopped.
+pub(crate) fn start(path: &Path, seed: u64) -> Application {
+    let path = path.to_owned();
+    Application::start(move |stop| run(path, seed, stop))
 }
 
 fn run(path: PathBuf, seed: u64, stop: &AtomicBool) -> Outcome {
