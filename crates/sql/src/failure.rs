@@ -34,7 +34,7 @@ pub fn failure(doing: impl Into<String>, error: sqlx::Error) -> Error {
             }
         }
         // The driver wraps a certificate that is not trusted into an error of this kind.
-        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+        sqlx::Error::Io(error) if is_disagreement(&error) => {
             Error::config(doing).key("tls").help(TLS_HELP).because(error)
         }
         sqlx::Error::Tls(error) => Error::config(doing).key("tls").help(TLS_HELP).because(error),
@@ -49,6 +49,30 @@ pub fn failure(doing: impl Into<String>, error: sqlx::Error) -> Error {
         | sqlx::Error::BeginFailed) => Error::transient(doing).because(error.to_string()),
         other => Error::fatal(doing).because(other.to_string()),
     }
+}
+
+/// Whether the two ends cannot agree on encryption. What one says of a handshake that was cut in
+/// the midst is none: the next one may come to its end.
+fn is_disagreement(error: &io::Error) -> bool {
+    use rustls::{AlertDescription as Alert, Error as Tls};
+    let told = error.get_ref().and_then(|inner| inner.downcast_ref::<Tls>());
+    let is_cut = matches!(
+        told,
+        Some(
+            Tls::InvalidMessage(_)
+                | Tls::PeerMisbehaved(_)
+                | Tls::DecryptError
+                | Tls::AlertReceived(
+                    Alert::DecodeError
+                        | Alert::UnexpectedMessage
+                        | Alert::BadRecordMac
+                        | Alert::InternalError
+                        | Alert::UserCanceled
+                        | Alert::CloseNotify
+                )
+        )
+    );
+    error.kind() == io::ErrorKind::InvalidData && !is_cut
 }
 
 /// Whether the database says that a table is not there, or the schema that it would be in.
@@ -113,7 +137,15 @@ mod tests {
 
     #[test]
     fn what_the_driver_says_is_told_apart() {
+        let tls = |error: rustls::Error| {
+            sqlx::Error::Io(io::Error::new(io::ErrorKind::InvalidData, error))
+        };
+        let alert = rustls::Error::AlertReceived;
         for (error, kind) in [
+            (tls(rustls::CertificateError::UnknownIssuer.into()), ErrorKind::Config),
+            (tls(alert(rustls::AlertDescription::UnknownCA)), ErrorKind::Config),
+            (tls(alert(rustls::AlertDescription::DecodeError)), ErrorKind::Transient),
+            (tls(rustls::Error::DecryptError), ErrorKind::Transient),
             (sqlx::Error::Io(io::ErrorKind::ConnectionRefused.into()), ErrorKind::Transient),
             (sqlx::Error::Io(io::ErrorKind::UnexpectedEof.into()), ErrorKind::Transient),
             (sqlx::Error::Io(io::ErrorKind::InvalidData.into()), ErrorKind::Config),

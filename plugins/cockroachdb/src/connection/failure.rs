@@ -79,9 +79,9 @@ fn is_certificate(error: &tokio_postgres::Error) -> bool {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(one) = cause {
         let inner = one.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let is_tls = |error: &(dyn StdError + 'static)| error.is::<rustls::Error>();
-        if is_tls(one) || inner.is_some_and(|inner| is_tls(inner)) {
-            return true;
+        let tls = one.downcast_ref().or_else(|| inner?.downcast_ref::<rustls::Error>());
+        if let Some(tls) = tls {
+            return !is_cut(tls);
         }
         if one.to_string() == "server does not support TLS" {
             return true;
@@ -91,9 +91,35 @@ fn is_certificate(error: &tokio_postgres::Error) -> bool {
     false
 }
 
+/// Whether it is said of a handshake that was cut in the midst: the next one may come to its end.
+fn is_cut(error: &rustls::Error) -> bool {
+    use rustls::{AlertDescription as Alert, Error as Tls};
+    match error {
+        Tls::InvalidMessage(_) | Tls::PeerMisbehaved(_) | Tls::DecryptError => true,
+        Tls::AlertReceived(alert) => [
+            Alert::DecodeError,
+            Alert::UnexpectedMessage,
+            Alert::BadRecordMac,
+            Alert::InternalError,
+            Alert::UserCanceled,
+            Alert::CloseNotify,
+        ]
+        .contains(alert),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_handshake_that_was_cut_is_no_disagreement() {
+        use rustls::{AlertDescription as Alert, Error as Tls};
+        assert!(is_cut(&Tls::AlertReceived(Alert::DecodeError)));
+        assert!(!is_cut(&Tls::AlertReceived(Alert::UnknownCA)));
+        assert!(!is_cut(&rustls::CertificateError::UnknownIssuer.into()));
+    }
 
     #[test]
     fn every_wording_of_a_lost_position_is_known() {
