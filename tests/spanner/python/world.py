@@ -4,6 +4,7 @@ import os
 import sys
 import time
 
+from google.api_core.exceptions import FailedPrecondition
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import spanner
 from google.cloud.spanner_admin_database_v1.types import DatabaseDialect
@@ -63,13 +64,28 @@ def watch(dialect):
     metadata.update_ddl(["CREATE CHANGE STREAM changes FOR PartitionMetadata"]).result(60)
 
 
+def fill(dialect):
+    """Rows that only a snapshot can deliver."""
+    _, orders = database(dialect)
+    with orders.batch() as batch:
+        rows = [[1000 + number, 0] for number in range(2000)]
+        batch.insert_or_update("lines", ["id", "line"], rows)
+
+
 def widen(dialect):
     """Adds a column to a table that the change stream watches."""
     _, orders = database(dialect)
     kind = "bigint" if dialect == "postgresql" else "INT64"
     name = f"extra{time.time_ns()}"
-    orders.update_ddl([f"ALTER TABLE orders ADD COLUMN {name} {kind}"]).result(60)
+    for _ in range(400):
+        try:
+            orders.update_ddl([f"ALTER TABLE orders ADD COLUMN {name} {kind}"]).result(60)
+            return
+        except FailedPrecondition:
+            # The emulator takes none beside a transaction.
+            time.sleep(0.01)
+    sys.exit("there was always a transaction")
 
 
 if __name__ == "__main__":
-    {"create": create, "watch": watch, "widen": widen}[sys.argv[1]](sys.argv[2])
+    {"create": create, "watch": watch, "fill": fill, "widen": widen}[sys.argv[1]](sys.argv[2])

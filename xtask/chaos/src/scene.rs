@@ -18,7 +18,7 @@ use crate::{
     upstream::{
         cockroachdb::Cockroach,
         outbox::Outbox,
-        spanner::{self, Spanner},
+        spanner::{self, Begin, Spanner},
         sqlite::{Marks, Sqlite},
     },
 };
@@ -123,8 +123,10 @@ impl Scene {
             }
             Self::CockroachDbToKafka => (Box::new(Cockroach::start(draw)?), Box::new(topic(draw)?)),
             Self::SpannerToRabbitMq => {
-                let spanner = Spanner::start(draw)?;
-                if draw.chance.bool() {
+                // Its own table of positions takes no snapshot.
+                let begin = [Begin::Now, Begin::Snapshot][draw.chance.usize(..2)];
+                let spanner = Spanner::start(draw, begin)?;
+                if begin == Begin::Now {
                     store = Box::new(spanner.store());
                 }
                 (Box::new(spanner), Box::new(queue(draw)?))

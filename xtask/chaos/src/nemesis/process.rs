@@ -29,6 +29,9 @@ const POINT_LIMIT: Duration = Duration::from_secs(12);
 /// How long where nothing is wrong.
 const CALM_POINT_LIMIT: Duration = Duration::from_secs(6);
 
+/// How long the source may go wrong by itself while one of two processes has to end.
+const CALM_AFTER: Duration = Duration::from_secs(20);
+
 /// What a process says that finds the lock of a store taken.
 const HELD: &str = "is held by process";
 
@@ -400,6 +403,10 @@ impl Processes<'_> {
                     self.note(index, ProcessEvent::Refused { code })?;
                     return Ok(index);
                 }
+            }
+            // Who was shut out learns of it with a new position, which must be to be had.
+            if begin.elapsed() > CALM_AFTER {
+                self.pipeline.upstream.calm();
             }
             thread::sleep(Duration::from_millis(10));
         }

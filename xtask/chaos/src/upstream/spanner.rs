@@ -44,6 +44,14 @@ pub(crate) struct Spanner {
     truth: OnceLock<Truth>,
 }
 
+/// What is read first. The rows of a snapshot have no form in `spream`, and a way that must be gone
+/// all the same.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Begin {
+    Now,
+    Snapshot,
+}
+
 /// What the stream had.
 struct Truth {
     partitions: Vec<Partition>,
@@ -79,14 +87,21 @@ pub(crate) fn absence() -> Option<String> {
 
 impl Spanner {
     /// An emulator of its own: it keeps everything in memory.
-    pub(crate) fn start(draw: &mut Draw<'_>) -> Outcome<Self> {
+    pub(crate) fn start(draw: &mut Draw<'_>, begin: Begin) -> Outcome<Self> {
         python::install()?;
         let site = draw.sites.start(Kind::Spanner, &[CHURN])?;
         let dialect = [Dialect::GoogleSql, Dialect::Postgres][draw.chance.usize(..2)];
         python::run(site.url()?, "world.py", &["create", &dialect.to_string()])?;
+        if begin == Begin::Snapshot {
+            python::run(site.url()?, "world.py", &["fill", &dialect.to_string()])?;
+        }
         let start = Timestamp::now();
+        let begin = match begin {
+            Begin::Now => format!("start = \"{start}\""),
+            Begin::Snapshot => "snapshot = \"initial\"".to_owned(),
+        };
         let settings = format!(
-            "type = \"spanner\"\nchange_stream = \"changes\"\nstart = \"{start}\"\n\
+            "type = \"spanner\"\nchange_stream = \"changes\"\n{begin}\n\
              database = \"projects/test/instances/test/databases/{dialect}\"\n\
              endpoint = \"http://{}\"\nheartbeat_every = \"{}ms\"",
             site.link.proxy.address(),
