@@ -61,7 +61,9 @@ impl Place {
     /// Notes that this record has been told.
     pub(crate) fn tell(&mut self, record: &DataRecord) {
         if record.committed_at > self.at {
-            *self = Self::from(record.committed_at);
+            self.at = record.committed_at;
+            self.seen.clear();
+            self.through = false;
         }
         self.seen.insert(record.transaction.clone(), record.sequence.clone());
     }
