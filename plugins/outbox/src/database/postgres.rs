@@ -13,8 +13,14 @@ use std::{sync::Arc, time::Duration};
 
 use rowtide_core::{Context, Error, Result, async_trait};
 use rowtide_sql::{DatabaseUrl, failure, postgres};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, postgres::PgConnectOptions};
-use tokio::sync::{Mutex, MutexGuard};
+use sqlx::{
+    AssertSqlSafe, Connection, Executor, PgConnection, Row,
+    postgres::{PgConnectOptions, PgListener},
+};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    task::{JoinError, JoinSet},
+};
 
 pub(crate) use setup::{install, uninstall};
 
@@ -50,6 +56,8 @@ struct Postgres {
     lock: Lock,
     /// For all that is not reading; made anew after an error.
     connection: Mutex<Option<PgConnection>>,
+    /// For the first reader.
+    spare: Mutex<Option<PgConnection>>,
     writers: Mutex<Writers>,
 }
 
@@ -59,14 +67,20 @@ pub(crate) async fn open(
     context: &Context,
 ) -> Result<(Arc<dyn Database>, Messages)> {
     let options = postgres::options(url, config.tls.as_ref())?;
+    let mut others = Connecting::start(&options);
     let mut connection = postgres::connect(&options, CONNECT_WITHIN).await?;
     let (table, messages, statements) = checked(config, &mut connection).await?;
     if let Some(channel) = &config.notify {
         wake::try_way(&options, &mut connection, channel).await?;
     }
-    let lock = Lock::acquire(&options, table, context).await?;
-    // The wait may have been long: what was true before it need not be so any more.
-    let mut connection = postgres::connect(&options, CONNECT_WITHIN).await?;
+    let (lock, has_waited) = Lock::acquire(others.lock().await?, table, context).await?;
+    let mut spare = None;
+    if has_waited {
+        // Perhaps for long: what was true before it need not be so any more.
+        connection = postgres::connect(&options, CONNECT_WITHIN).await?;
+    } else {
+        spare = Some(others.reading().await?);
+    }
     let identity = catalog::identity(&mut connection, table).await?;
     let database = Postgres {
         config: config.clone(),
@@ -75,9 +89,41 @@ pub(crate) async fn open(
         statements: Arc::new(statements),
         lock,
         connection: Mutex::new(Some(connection)),
+        spare: Mutex::new(spare),
         writers: Mutex::new(Writers::new(table)),
     };
     Ok((Arc::new(database), messages))
+}
+
+/// Connections that are made while others are in use already: each takes several round trips.
+struct Connecting {
+    lock: JoinSet<Result<PgListener>>,
+    reading: JoinSet<Result<PgConnection>>,
+}
+
+impl Connecting {
+    fn start(options: &PgConnectOptions) -> Self {
+        let (mut lock, mut reading) = (JoinSet::new(), JoinSet::new());
+        let of_lock = options.clone();
+        lock.spawn(async move { lock::session(&of_lock).await });
+        let of_reading = options.clone();
+        reading.spawn(async move { postgres::connect(&of_reading, CONNECT_WITHIN).await });
+        Self { lock, reading }
+    }
+
+    async fn lock(&mut self) -> Result<PgListener> {
+        made(self.lock.join_next().await)
+    }
+
+    async fn reading(&mut self) -> Result<PgConnection> {
+        made(self.reading.join_next().await)
+    }
+}
+
+fn made<C>(connection: Option<std::result::Result<Result<C>, JoinError>>) -> Result<C> {
+    connection
+        .and_then(std::result::Result::ok)
+        .unwrap_or_else(|| Err(Error::fatal("connecting to PostgreSQL ended with a panic")))
 }
 
 async fn connect(config: &OutboxConfig, url: &DatabaseUrl) -> Result<PgConnection> {
@@ -118,7 +164,10 @@ impl Database for Postgres {
 
     async fn reader(&self, cursor: Option<Cursor>) -> Result<Box<dyn Reader>> {
         let (seen, span) = resumed(cursor)?;
-        let mut connection = postgres::connect(&self.options, CONNECT_WITHIN).await?;
+        let mut connection = match self.spare.lock().await.take() {
+            Some(connection) => connection,
+            None => postgres::connect(&self.options, CONNECT_WITHIN).await?,
+        };
         check_history(&mut connection, seen.as_ref(), span.as_ref()).await?;
         let poll_every = self.config.poll_every.duration();
         let wake = Wake::new(&self.options, self.config.notify.as_deref(), poll_every).await?;

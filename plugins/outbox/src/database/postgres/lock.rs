@@ -42,13 +42,12 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Waits for the lock of the table, as a standby.
+    /// Waits for the lock of the table, as a standby, and tells whether that was necessary.
     pub(super) async fn acquire(
-        options: &PgConnectOptions,
+        mut listener: PgListener,
         table: i64,
         context: &Context,
-    ) -> Result<Self> {
-        let mut listener = session(options).await?;
+    ) -> Result<(Self, bool)> {
         let mut has_waited = false;
         while !try_lock(&mut listener, table).await? {
             if !has_waited {
@@ -69,7 +68,7 @@ impl Lock {
             let _ = sender.send(Some(reason));
             context.note_lock_lost();
         };
-        Ok(Self { lost, _holder: Task::spawn(holder) })
+        Ok((Self { lost, _holder: Task::spawn(holder) }, has_waited))
     }
 
     /// Returns once the lock is lost, and why.
@@ -96,7 +95,7 @@ fn error(reason: &str) -> Error {
 }
 
 /// A connection that can be listened on, and so tells at once when it ends.
-async fn session(options: &PgConnectOptions) -> Result<PgListener> {
+pub(super) async fn session(options: &PgConnectOptions) -> Result<PgListener> {
     let doing = |error| failure("failed to connect for the lock of the outbox", error);
     let pool = PgPoolOptions::new()
         .max_connections(1)
