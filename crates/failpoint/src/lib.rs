@@ -12,15 +12,15 @@
 //!
 //! ```
 //! # fn flush() -> Result<(), &'static str> {
-//! if rowtide_failpoint::fails!("kafka: producers given up, no report awaited") {
-//!     return Err("the producers are gone");
+//! if rowtide_failpoint::fails!("kafka: the broker is gone") {
+//!     return Err("the broker is gone");
 //! }
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! The same variable names it and the time at which it fails, once; the process lives on. Without
-//! the feature it is `false`.
+//! The same variable names it and the time at which it fails, and so do the seven after it; the
+//! process lives on. Without the feature it is `false`.
 //!
 //! A name says what has happened and what has not, after the part of the program that it is in. It
 //! stands at one place only.

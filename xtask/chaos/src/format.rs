@@ -46,6 +46,9 @@ const OTHERS: [Format; 3] = [
     },
 ];
 
+/// So many of them do without a schema in each message.
+const BRIEF: usize = 2;
+
 /// The columns by which rows are known in every format, beside their keys.
 const PLAIN: [&str; 2] = ["version", "text"];
 
@@ -53,6 +56,11 @@ impl Format {
     /// Every second time the one from which all values can be rebuilt.
     pub(crate) fn draw(chance: &mut Rng) -> Self {
         if chance.bool() { JSON } else { OTHERS[chance.usize(..OTHERS.len())] }
+    }
+
+    /// The same, of those that a small disk has room for.
+    pub(crate) fn draw_brief(chance: &mut Rng) -> Self {
+        if chance.bool() { JSON } else { OTHERS[chance.usize(..BRIEF)] }
     }
 
     /// Whether it tells that what follows replaces what came before of a table.

@@ -12,6 +12,7 @@ use crate::{
         kafka::Topic,
         rabbitmq::{self, Queue},
     },
+    format::Format,
     pipeline::{Downstream, Pipeline, Store, Upstream},
     site::Sites,
     store::{Local, remote::Remote},
@@ -114,12 +115,12 @@ impl Scene {
         let (upstream, downstream): (Box<dyn Upstream>, Box<dyn Downstream>) = match self {
             Self::SqliteToFile => {
                 let files = Files::new(&draw.folder.join("disk"), draw.chance);
-                (Box::new(sqlite(Marks::InOrder, draw)?), Box::new(files))
+                (Box::new(sqlite(Marks::InOrder, Format::draw_brief, draw)?), Box::new(files))
             }
             Self::SqliteToKafka => {
                 let topic = topic(draw)?;
                 let marks = if topic.partitions == 1 { Marks::InOrder } else { Marks::Anywhere };
-                (Box::new(sqlite(marks, draw)?), Box::new(topic))
+                (Box::new(sqlite(marks, Format::draw, draw)?), Box::new(topic))
             }
             Self::CockroachDbToKafka => (Box::new(Cockroach::start(draw)?), Box::new(topic(draw)?)),
             Self::SpannerToRabbitMq => {
@@ -168,8 +169,8 @@ fn local(draw: &mut Draw<'_>) -> Outcome<Box<dyn Store>> {
     Ok(Box::new(Local::new(&draw.folder.join("disk"), draw.chance)?))
 }
 
-fn sqlite(marks: Marks, draw: &mut Draw<'_>) -> Outcome<Sqlite> {
-    Sqlite::create(draw.folder.join("shop.db"), marks, draw.chance)
+fn sqlite(marks: Marks, format: fn(&mut Rng) -> Format, draw: &mut Draw<'_>) -> Outcome<Sqlite> {
+    Sqlite::create(draw.folder.join("shop.db"), marks, format, draw.chance)
 }
 
 fn topic(draw: &mut Draw<'_>) -> Outcome<Topic> {

@@ -70,9 +70,9 @@ impl Cluster {
         !dead.is_empty()
     }
 
-    /// Drops all producers, with what they have not delivered.
-    pub(super) fn give_up(&mut self) {
-        self.lanes.clear();
+    /// Takes back what no producer has sent, as failures.
+    pub(super) fn give_up(&self) {
+        self.lanes.values().for_each(Lane::take_back);
     }
 
     /// Drops the producers that have failed for good, and says why they have.

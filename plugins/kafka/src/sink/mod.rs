@@ -57,6 +57,9 @@ impl Sink for KafkaSink {
         self.refusals.encoded(&self.encoder, changes.len());
         let is_joined = self.encoder.is_joining();
         self.hand_over(&Batch { changes, messages: &messages, first, is_joined }).await?;
+        if fails!("kafka: what is not sent is given up") {
+            self.cluster.give_up();
+        }
         self.messages = messages;
         self.calls = Calls::Ended;
         Ok(())
@@ -65,10 +68,6 @@ impl Sink for KafkaSink {
     async fn flush(&mut self) -> Result<()> {
         self.begin()?;
         reach!("kafka: handed over, no report awaited");
-        if fails!("kafka: producers given up, no report awaited") {
-            self.cluster.give_up();
-            return Err(Error::transient("the producers are given up"));
-        }
         self.mend().await?;
         reach!("kafka: all reported");
         self.contents.clear();

@@ -41,11 +41,16 @@ pub(crate) enum Marks {
 }
 
 impl Sqlite {
-    pub(crate) fn create(path: PathBuf, marks: Marks, chance: &mut Rng) -> Outcome<Self> {
+    pub(crate) fn create(
+        path: PathBuf,
+        marks: Marks,
+        draw: fn(&mut Rng) -> Format,
+        chance: &mut Rng,
+    ) -> Outcome<Self> {
         sqlite::create(&path, chance)?;
         let batch_rows = chance.u32(1..2_000);
         let prune_every = format!("{}ms", chance.u32(200..5_000));
-        let format = Format::draw(chance);
+        let format = draw(chance);
         let marks = if format.has_marks() { marks } else { Marks::Anywhere };
         Ok(Self { path, batch_rows, prune_every, marks, format })
     }
