@@ -123,6 +123,7 @@ impl Round<'_> {
         let writer = pipeline.upstream.write(chance.u64(..))?;
         let begin = Instant::now();
         processes.visit(&later, begin + (self.time / 2).max(VISIT_LEAST))?;
+        processes.begin_with_a_failing_call()?;
         processes.start_all()?;
         let end = (begin + self.time).max(Instant::now() + self.time / 2);
         let seed = chance.u64(..);

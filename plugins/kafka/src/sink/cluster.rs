@@ -70,11 +70,6 @@ impl Cluster {
         !dead.is_empty()
     }
 
-    /// Takes back what no producer has sent, as failures.
-    pub(super) fn give_up(&self) {
-        self.lanes.values().for_each(Lane::take_back);
-    }
-
     /// Drops the producers that have failed for good, and says why they have.
     pub(super) fn bury(&mut self) -> Option<String> {
         let mut reason = None;

@@ -51,15 +51,15 @@ struct Batch<'a> {
 impl Sink for KafkaSink {
     async fn write(&mut self, changes: &[Change]) -> Result<()> {
         self.begin()?;
+        if fails!("kafka: write abandoned, nothing handed over") {
+            return Ok(());
+        }
         let first = self.refusals.changes();
         let mut messages = mem::take(&mut self.messages);
         self.encoder.messages(changes, &mut messages);
         self.refusals.encoded(&self.encoder, changes.len());
         let is_joined = self.encoder.is_joining();
         self.hand_over(&Batch { changes, messages: &messages, first, is_joined }).await?;
-        if fails!("kafka: what is not sent is given up") {
-            self.cluster.give_up();
-        }
         self.messages = messages;
         self.calls = Calls::Ended;
         Ok(())

@@ -272,6 +272,25 @@ impl Processes<'_> {
         self.start_to(index, points, &place)
     }
 
+    /// Where a call can be made to fail, one begins with that.
+    pub(crate) fn begin_with_a_failing_call(&mut self) -> Outcome {
+        let text = self.pipeline.text();
+        if !self.points.is_some_and(|points| points.has_calls(&text)) {
+            return Ok(());
+        }
+        self.kill_all()?;
+        self.suffer(Mishap::FailingCall, 0)
+    }
+
+    fn kill_all(&mut self) -> Outcome {
+        for index in 0..self.instances.len() {
+            if self.instances[index].is_running() {
+                self.kill(index)?;
+            }
+        }
+        Ok(())
+    }
+
     /// One after another ends at these places, and nothing else is wrong. None runs afterwards.
     pub(crate) fn visit(&mut self, places: &[Place], end: Instant) -> Outcome {
         for place in places {
@@ -280,11 +299,7 @@ impl Processes<'_> {
             }
             let name = format!("{:?}", Mishap::Point);
             self.world.history.add(What::FaultBegan { name: name.clone() })?;
-            for index in 0..self.instances.len() {
-                if self.instances[index].is_running() {
-                    self.kill(index)?;
-                }
-            }
+            self.kill_all()?;
             self.end_at(0, place, CALM_POINT_LIMIT)?;
             self.world.history.add(What::FaultEnded { name })?;
         }
