@@ -101,7 +101,7 @@ impl<'u> Churn<'u> {
 
     fn write(&mut self) -> Outcome<()> {
         let mut ids: Vec<i64> =
-            (0..self.chance.usize(1..=ROWS)).map(|_| self.chance.i64(..KEYS)).collect();
+            (0..self.chance.usize(1..=ROWS)).map(|_| self.chance.i64(0..KEYS)).collect();
         ids.sort_unstable();
         ids.dedup();
         let write = |id: i64| {

@@ -44,7 +44,7 @@ pub(crate) fn create(path: &Path, chance: &mut Rng) -> Outcome {
     connection.execute(
         "WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
          INSERT INTO orders SELECT i, 0, i / 7.0, 'old ' || i, randomblob(20), NULL FROM n",
-        [1_000 + chance.i64(..12_000)],
+        [1_000 + chance.i64(0..12_000)],
     )?;
     Ok(())
 }
