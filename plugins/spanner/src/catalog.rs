@@ -71,7 +71,8 @@ impl Catalog {
             stream: stream.to_owned(),
             known: Mutex::default(),
         };
-        for (name, value) in catalog.options().await? {
+        let (options, tables) = tokio::join!(catalog.options(), catalog.describe());
+        for (name, value) in options? {
             match (name.as_str(), value.as_str()) {
                 ("partition_mode", "MUTABLE_KEY_RANGE") => return Err(mutable_key_range()),
                 ("retention_period", period) => {
@@ -80,8 +81,7 @@ impl Catalog {
                 _ => {}
             }
         }
-        let tables = catalog.describe().await?;
-        catalog.locked().tables = tables;
+        catalog.locked().tables = tables?;
         Ok(catalog)
     }
 
@@ -193,26 +193,28 @@ impl Catalog {
     }
 
     async fn describe(&self) -> Result<BTreeMap<String, Described>> {
-        let watched = self.watched().await?;
         let keys = "SELECT table_schema, table_name, column_name, ordinal_position \
                     FROM information_schema.index_columns WHERE index_name = 'PRIMARY_KEY'";
-        let mut ordinals = HashMap::new();
-        for row in self.rows(keys).await? {
-            let ordinal = row[3].integer().unwrap_or(1) - 1;
-            let column = row[2].text().unwrap_or_default().to_owned();
-            ordinals.insert((full_name(&row[0], &row[1]), column), ordinal);
-        }
         let columns = "SELECT c.table_schema, c.table_name, c.column_name, c.spanner_type, \
                        c.is_generated FROM information_schema.columns AS c \
                        JOIN information_schema.tables AS t ON c.table_schema = t.table_schema \
                        AND c.table_name = t.table_name WHERE t.table_type = 'BASE TABLE' \
+                       AND c.table_schema NOT IN ('INFORMATION_SCHEMA', 'SPANNER_SYS', \
+                       'information_schema', 'spanner_sys', 'pg_catalog') \
                        ORDER BY c.table_schema, c.table_name, c.ordinal_position";
+        let (watched, keys, columns) =
+            tokio::join!(self.watched(), self.rows(keys), self.rows(columns));
+        let watched = watched?;
+        let mut ordinals = HashMap::new();
+        for row in keys? {
+            let ordinal = row[3].integer().unwrap_or(1) - 1;
+            let column = row[2].text().unwrap_or_default().to_owned();
+            ordinals.insert((full_name(&row[0], &row[1]), column), ordinal);
+        }
         let mut tables: BTreeMap<String, Described> = BTreeMap::new();
-        for row in self.rows(columns).await? {
+        for row in columns? {
             let table = full_name(&row[0], &row[1]);
             let [schema, name, column, declared, generated] = texts(row);
-            let is_system = ["information_schema", "spanner_sys", "pg_catalog"]
-                .contains(&&*schema.to_lowercase());
             let key = ordinals.get(&(table.clone(), column.clone())).copied();
             let is_watched = match &watched {
                 None => true,
@@ -222,7 +224,7 @@ impl Catalog {
                     Some(Some(columns)) => columns.contains(&column),
                 },
             };
-            if is_system || key.is_none() && (!is_watched || generated == "ALWAYS") {
+            if key.is_none() && (!is_watched || generated == "ALWAYS") {
                 continue;
             }
             let of = Type::from_name(&declared);
