@@ -114,6 +114,10 @@ impl Recovery {
     async fn session(&mut self) -> Result<Outcome> {
         let ends = self.open().await.map_err(never_rejected)?;
         if self.is_stopping() {
+            if self.status.unsaved_changes() > 0 {
+                let reason = "it came while the pipeline was opened again";
+                self.tell_redelivery(&Error::transient(reason));
+            }
             return Ok(Outcome::Stopped);
         }
         let states = self.enter(ends.source.as_ref()).await.map_err(never_rejected)?;

@@ -220,7 +220,16 @@ async fn a_stop_that_is_not_a_clean_one_says_what_is_delivered_again() {
         lines.flushes.extend((0..99).map(|_| Err(Error::transient("gone"))));
         lines.events.extend((0..99).map(|_| vec![changes(1, 3)]));
     };
-    for (trouble, words) in [(hangs, "the stop took too long"), (fails, "not a clean one")] {
+    // The stop comes while both ends are opened again.
+    let opens: fn(&mut Lines) = |lines| {
+        lines.flushes.push_back(Err(Error::transient("gone")));
+        lines.sink_opening_takes = Duration::from_secs(3);
+    };
+    for (trouble, words) in [
+        (hangs, "the stop took too long"),
+        (fails, "not a clean one"),
+        (opens, "while the pipeline was opened again"),
+    ] {
         let (log, _guard) = Log::begin();
         let script = whole(vec![changes(1, 3)]);
         trouble(&mut script.lines());

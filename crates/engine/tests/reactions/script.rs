@@ -38,6 +38,8 @@ pub struct Lines {
     pub write_takes: Duration,
     /// What each opening of the sink comes to.
     pub sink_openings: VecDeque<Result<()>>,
+    /// How long each takes.
+    pub sink_opening_takes: Duration,
     pub waits_for_lock: bool,
     /// That of the last opening of the source.
     pub context: Option<Context>,
@@ -163,6 +165,10 @@ macro_rules! opens {
                     }
                 }
                 if $name == "sink" {
+                    let takes = self.lines().sink_opening_takes;
+                    if !takes.is_zero() {
+                        tokio::time::sleep(takes).await;
+                    }
                     self.lines().sink_openings.pop_front().unwrap_or(Ok(()))?;
                 }
                 Ok(Box::new(self.clone()))
