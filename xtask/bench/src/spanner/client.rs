@@ -8,6 +8,7 @@ use std::{
 use google_cloud_auth::credentials::anonymous;
 use google_cloud_spanner::{
     client::{DatabaseClient, Spanner},
+    mutation::Mutation,
     statement::Statement,
     types,
     value::Value,
@@ -25,6 +26,12 @@ pub(super) async fn connect(endpoint: &str, database: &str) -> Result<DatabaseCl
         .build()
         .await?;
     Ok(spanner.database_client(database).build().await?)
+}
+
+/// Writes a row in a transaction of its own.
+pub(super) async fn insert(client: &DatabaseClient, mutation: Mutation) -> Result {
+    client.write_only_transaction().build().write_at_least_once(vec![mutation]).await?;
+    Ok(())
 }
 
 /// What a query tells: how many records, and the partitions that it goes on in.
