@@ -63,7 +63,7 @@ impl Encoder {
             Format::CloudEvents(settings) => {
                 Form::CloudEvents(Box::new(CloudEventsEncoder::new(settings, pipeline, clock)))
             }
-            Format::Outbox(settings) => Form::Outbox(Box::new(OutboxEncoder::new(settings, clock))),
+            Format::Outbox(settings) => Form::Outbox(Box::new(OutboxEncoder::new(settings))),
             Format::ChangefeedPublisher => {
                 Form::ChangefeedPublisher(ChangefeedPublisherEncoder::new())
             }

@@ -26,7 +26,7 @@ pub struct Message<'a> {
     pub topic: Option<&'a str>,
     /// The partition of the topic that the format wants.
     pub partition: Option<i32>,
-    /// The time that the message bears.
+    /// The time that the row gives the message; without one it bears that of its delivery.
     pub timestamp: Option<Timestamp>,
     headers: &'a [HeaderSpan],
     buffer: &'a [u8],

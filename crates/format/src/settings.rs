@@ -137,7 +137,7 @@ pub struct Outbox {
     pub id_column: String,
     pub key_column: String,
     pub payload_column: String,
-    /// Where the time of a message is; unset, it is the time of processing.
+    /// Where the time of a message is; unset, it is the time of its delivery.
     pub timestamp_column: Option<String>,
     pub route_column: String,
     pub trace_column: String,

@@ -50,8 +50,8 @@
 //!   that is not stays as it is, with a line in the log.
 //! - With a column in the envelope the value is `{"payload":…,"alias":…}`, texts being JSON strings.
 //! - A column placed as the partition must hold an integer of 32 bits, or null for none. A
-//!   timestamp column holds timestamps, dates and times in UTC, or texts of either; a null is the
-//!   time of processing.
+//!   timestamp column holds timestamps, dates and times in UTC, or texts of either; with a null, or
+//!   without such a column, a broker's own client gives the message the time of its delivery.
 //! - A header is as a plain key is, but bytes are base64. A column placed as headers holds a JSON
 //!   object, whose members are a header each: texts as they are, anything else as JSON.
 //! - A line sink writes the value alone. There a text with line breaks or other control characters
@@ -65,7 +65,6 @@ mod route;
 
 use std::collections::HashMap;
 
-use jiff::Timestamp;
 use rowtide_core::{Change, Operation, Table};
 
 pub use self::{
@@ -82,7 +81,6 @@ const TOPICS_MAX: usize = 1024;
 
 pub(crate) struct OutboxEncoder {
     settings: Outbox,
-    clock: fn() -> Timestamp,
     plans: Plans<Columns>,
     topics: HashMap<String, String>,
     routed: Vec<u8>,
@@ -90,11 +88,10 @@ pub(crate) struct OutboxEncoder {
 }
 
 impl OutboxEncoder {
-    pub(crate) fn new(settings: &Outbox, clock: fn() -> Timestamp) -> Self {
+    pub(crate) fn new(settings: &Outbox) -> Self {
         let of_plans = settings.clone();
         Self {
             settings: settings.clone(),
-            clock,
             plans: Plans::new(move |table: &Table| Columns::new(table, &of_plans)),
             topics: HashMap::new(),
             routed: Vec::new(),
@@ -108,9 +105,8 @@ impl OutboxEncoder {
         output: &mut impl Output,
         refused: &mut Vec<Refused>,
     ) {
-        let now = (self.clock)();
         for (index, change) in changes.iter().enumerate() {
-            match self.draft(change, now) {
+            match self.draft(change) {
                 Ok(true) => output.draft(index, &self.draft),
                 Ok(false) => {}
                 Err(reason) => refused.push(Refused { index, reason }),
@@ -119,7 +115,7 @@ impl OutboxEncoder {
     }
 
     /// Makes the message of a change, and returns whether there is one.
-    fn draft(&mut self, change: &Change, now: Timestamp) -> Result<bool, String> {
+    fn draft(&mut self, change: &Change) -> Result<bool, String> {
         match change.operation {
             Operation::Insert | Operation::Read => {}
             Operation::Update => return self.meet_update(change),
@@ -127,7 +123,6 @@ impl OutboxEncoder {
         }
         let Self { settings, plans, topics, routed, draft, .. } = self;
         draft.clear();
-        draft.timestamp = Some(now);
         let columns = plans.of(&change.table);
         let message = message::Source::new(settings, columns, change)?;
         routed.clear();

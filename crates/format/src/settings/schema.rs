@@ -127,7 +127,7 @@ fn outbox_table() -> Value {
 }
 
 fn outbox_columns() -> Vec<(&'static str, Value)> {
-    let timestamp = "The column with the time of a message. Unset: the time of processing.";
+    let timestamp = "The column with the time of a message. Unset: the time of its delivery.";
     let trace = "The column with the trace context, a text of Java properties, whose entries \
                  become headers.";
     vec![
