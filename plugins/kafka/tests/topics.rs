@@ -19,6 +19,9 @@ use rowtide_kafka as _;
 use rowtide_servers::{Kind, trials};
 use serde_json::{Value as Json, json};
 
+/// How old a message may be, in milliseconds.
+const OLDEST: &str = "message.timestamp.before.max.ms";
+
 fn main() -> ExitCode {
     let tests = trials![
         a_key_goes_where_java_puts_it,
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
         a_message_of_the_exact_limit_is_taken_and_one_byte_more_is_not,
         a_lowered_limit_is_noticed_and_costs_no_neighbour,
         a_lowered_limit_is_noticed_for_what_was_not_sent_yet,
+        a_clock_that_is_wrong_refuses_nothing_and_a_time_of_a_row_does,
         a_record_that_a_compacted_topic_refuses_costs_no_neighbour,
         a_deletion_has_a_tombstone_and_a_row_its_headers,
         a_partition_that_is_not_there_is_rejected,
@@ -47,13 +51,22 @@ fn outbox(number: u64, key: &str, payload: Option<&str>) -> Change {
 }
 
 fn outbox_in(number: u64, key: &str, payload: Option<&str>, partition: Value) -> Change {
-    let columns = ["id", "aggregatetype", "aggregateid", "payload", "partition"];
+    outbox_with(number, key, payload, ("partition", partition))
+}
+
+fn outbox_with(
+    number: u64,
+    key: &str,
+    payload: Option<&str>,
+    (name, value): (&'static str, Value),
+) -> Change {
+    let columns = ["id", "aggregatetype", "aggregateid", "payload", name];
     let columns = columns.map(|name| Column::new(name, ColumnType::Any)).to_vec();
     let table = Table::new("outbox", columns);
     let mut change = Change::new(ChangeId::new("o").major(number), table.into(), Operation::Insert);
     let texts = [format!("m{number}"), "kind".to_owned(), key.to_owned()].map(Value::from);
     let payload = payload.map(str::to_owned).into();
-    change.after = Some(texts.into_iter().chain([payload, partition]).collect());
+    change.after = Some(texts.into_iter().chain([payload, value]).collect());
     change
 }
 
@@ -196,6 +209,30 @@ fn lower_the_limit(properties: Json) -> Result<()> {
             let found = numbers(&broker.messages(&topic).await?);
             assert_eq!(&found[found.len() - good.len()..], good);
         }
+        Ok(())
+    })
+}
+
+/// Every clock is wrong for a topic that takes nothing that is a millisecond old.
+fn a_clock_that_is_wrong_refuses_nothing_and_a_time_of_a_row_does() -> Result<()> {
+    run(async {
+        let broker = shared()?;
+        let format = json!({ "type": "outbox", "timestamp_column": "at" });
+        let at = |number, time| outbox_with(number, "key", Some("x"), ("at", time));
+        let topic = broker.topic(1, &[(OLDEST, "0")]).await?;
+        let mut sink = broker.open(json!({ "topic": topic, "format": format })).await?;
+        let error = deliver(&mut *sink, &[at(1, Value::Null)]).await.unwrap_err();
+        assert!(error.is_transient() && error.message().contains("the time of this"), "{error}");
+        // What is beside a message that is too old is sent again, and keeps its time.
+        let topic = broker.topic(1, &[(OLDEST, "1000000000000")]).await?;
+        let mut sink = broker.open(json!({ "topic": topic, "format": format })).await?;
+        let [old, new] = ["1970-01-01T00:00:01Z", "2026-01-01T00:00:00Z"]
+            .map(|time| Value::from(time.to_owned()));
+        let changes = [at(1, Value::Null), at(2, old), at(3, new)];
+        check_rejected(deliver(&mut *sink, &changes).await, &[1], "refuse");
+        let found = broker.messages(&topic).await?;
+        let times: Vec<_> = found.iter().map(|message| message.timestamp().to_millis()).collect();
+        assert_eq!((times.len(), times[1]), (2, Some(1_767_225_600_000)), "{times:?}");
         Ok(())
     })
 }

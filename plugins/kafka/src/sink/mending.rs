@@ -11,7 +11,7 @@ use rdkafka::{Message as _, error::KafkaError, types::RDKafkaErrorCode};
 use rowtide_core::{Error, Result};
 use tokio::time;
 
-use super::{KafkaSink, parcel};
+use super::{KafkaSink, Parcel, parcel};
 use crate::{
     producer::{Failure, Lane, Ticket},
     topics::forbidden,
@@ -55,7 +55,7 @@ impl KafkaSink {
         for failure in refused {
             self.refuse(failure.ticket, failure.code, parcel::partition(&failure.message));
         }
-        let suspects = failures.iter().filter(|failure| is_refusal(failure.code));
+        let suspects = failures.iter().filter(|failure| self.is_refusal(failure));
         let last_suspect = suspects.map(|failure| failure.ticket.message).max();
         let hopeless = |failure: &&Failure| is_forbidden(failure.code) || last_suspect.is_none();
         if let Some(failure) = failures.iter().find(hopeless) {
@@ -89,7 +89,7 @@ impl KafkaSink {
         }
         self.settle().await?;
         for failure in self.cluster.deliveries().take_failures() {
-            if !is_refusal(failure.code) {
+            if !self.is_refusal(&failure) {
                 return Err(failed(failure.code, failure.message.topic()));
             }
             self.refuse(failure.ticket, failure.code, parcel::partition(&failure.message));
@@ -117,8 +117,9 @@ impl KafkaSink {
     async fn send_as_usual(&mut self, failure: &Failure) -> Result<bool> {
         let topic = self.topics.named(failure.message.topic()).map_err(Error::fatal)?;
         loop {
+            let parcel = self.parcel(failure);
             let lane = self.cluster.lane(self.topics.at(topic))?;
-            let Err(code) = lane.send(parcel::pack_again(&failure.message, failure.ticket)) else {
+            let Err(code) = lane.send(parcel) else {
                 return Ok(true);
             };
             if lane.fatal_error().is_some() {
@@ -135,7 +136,7 @@ impl KafkaSink {
 
     /// Hands a message over to a producer of its own manner.
     async fn send_single(&self, lane: &Lane, failure: &Failure) -> Result<()> {
-        while let Err(code) = lane.send(parcel::pack_again(&failure.message, failure.ticket)) {
+        while let Err(code) = lane.send(self.parcel(failure)) {
             self.await_queue(code, failure).await?;
         }
         Ok(())
@@ -158,7 +159,7 @@ impl KafkaSink {
         code: RDKafkaErrorCode,
         partition: Option<i32>,
     ) {
-        let Some(contents) = self.contents.get(ticket.message).cloned() else { return };
+        let Some(sent) = self.sent.get(ticket.message) else { return };
         let reason = match (code, partition) {
             (RDKafkaErrorCode::UnknownPartition, Some(partition)) => {
                 format!("its topic has no partition {partition}")
@@ -168,20 +169,29 @@ impl KafkaSink {
             }
             (code, _) => format!("the brokers refuse it: {}", words(code)),
         };
-        self.refusals.refuse_all(contents, &reason);
+        self.refusals.refuse_all(sent.contents.clone(), &reason);
     }
-}
 
-/// What is said of a whole batch, or of a message alone: that it will never be taken.
-fn is_refusal(code: RDKafkaErrorCode) -> bool {
-    is_too_large(code)
-        || matches!(
-            code,
+    /// What is said of a whole batch, or of a message alone: that it will never be taken. The clock
+    /// of this machine may be wrong for a while.
+    fn is_refusal(&self, failure: &Failure) -> bool {
+        match failure.code {
+            RDKafkaErrorCode::InvalidTimestamp => self.time(failure).is_some(),
             RDKafkaErrorCode::InvalidRecord
-                | RDKafkaErrorCode::InvalidDifferentRecord
-                | RDKafkaErrorCode::InvalidTimestamp
-                | RDKafkaErrorCode::PolicyViolation
-        )
+            | RDKafkaErrorCode::InvalidDifferentRecord
+            | RDKafkaErrorCode::PolicyViolation => true,
+            code => is_too_large(code),
+        }
+    }
+
+    fn parcel<'f>(&self, failure: &'f Failure) -> Parcel<'f> {
+        parcel::pack_again(&failure.message, self.time(failure), failure.ticket)
+    }
+
+    /// The time that the row gave the message, in milliseconds.
+    fn time(&self, failure: &Failure) -> Option<i64> {
+        self.sent.get(failure.ticket.message)?.time
+    }
 }
 
 fn is_too_large(code: RDKafkaErrorCode) -> bool {
@@ -201,6 +211,14 @@ pub(super) fn failed(code: RDKafkaErrorCode, topic: &str) -> Error {
         code if is_forbidden(code) => forbidden(topic),
         RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition => {
             Error::transient(format!("topic `{topic}` is gone"))
+        }
+        RDKafkaErrorCode::InvalidTimestamp => {
+            Error::transient(format!("topic `{topic}` does not take the time of this machine"))
+                .because(words(code))
+                .help(
+                    "compare the clocks of this machine and of the brokers; how far they may be \
+                     apart is `message.timestamp.after.max.ms` of the topic",
+                )
         }
         code => {
             Error::transient(format!("topic `{topic}` did not get a message")).because(words(code))

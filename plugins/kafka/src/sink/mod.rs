@@ -26,9 +26,18 @@ pub(crate) struct KafkaSink {
     refusals: Refusals,
     topics: Topics,
     cluster: Cluster,
-    /// The changes in each message of the span, by their indexes.
-    contents: Vec<Range<usize>>,
+    /// The messages of the span.
+    sent: Vec<Sent>,
     calls: Calls,
+}
+
+/// What is known of a message that was handed over.
+struct Sent {
+    /// The changes in it, by their indexes in the span.
+    contents: Range<usize>,
+    /// The time that its row gives it, in milliseconds. Without one it has the time at which it is
+    /// handed over, by the clock of this machine.
+    time: Option<i64>,
 }
 
 /// Whether the last call came to its end.
@@ -70,7 +79,7 @@ impl Sink for KafkaSink {
         reach!("kafka: handed over, no report awaited");
         self.mend().await?;
         reach!("kafka: all reported");
-        self.contents.clear();
+        self.sent.clear();
         self.calls = Calls::Ended;
         self.refusals.flushed()
     }
@@ -84,7 +93,7 @@ impl KafkaSink {
             refusals: Refusals::default(),
             topics: Topics::new(template),
             cluster,
-            contents: Vec::new(),
+            sent: Vec::new(),
             calls: Calls::Ended,
         }
     }
@@ -191,8 +200,8 @@ impl KafkaSink {
         topic: TopicIndex,
         contents: Range<usize>,
     ) -> Result<()> {
-        let ticket = Ticket { message: self.contents.len(), bytes: parcel::bytes(message) };
-        self.contents.push(contents);
+        let ticket = Ticket { message: self.sent.len(), bytes: parcel::bytes(message) };
+        self.sent.push(Sent { contents, time: parcel::time(message) });
         loop {
             self.make_room(ticket.bytes).await?;
             let topic = self.topics.at(topic);

@@ -28,20 +28,25 @@ pub(super) fn pack<'a>(message: &Message<'a>, topic: &'a str, ticket: Ticket) ->
         partition: message.partition,
         payload: message.value,
         key: message.key,
-        timestamp: message.timestamp.map(|timestamp| timestamp.as_millisecond()),
+        timestamp: time(message),
         headers: headers(message),
         delivery_opaque: ticket.pack(),
     }
 }
 
-/// One that came back. It goes to the partition that it was meant for.
-pub(super) fn pack_again(message: &OwnedMessage, ticket: Ticket) -> Parcel<'_> {
+/// The time that the row gives a message, in milliseconds.
+pub(super) fn time(message: &Message<'_>) -> Option<i64> {
+    message.timestamp.map(|timestamp| timestamp.as_millisecond())
+}
+
+/// One that came back, without its time. It goes to the partition that it was meant for.
+pub(super) fn pack_again(message: &OwnedMessage, time: Option<i64>, ticket: Ticket) -> Parcel<'_> {
     BaseRecord {
         topic: message.topic(),
         partition: partition(message),
         payload: message.payload(),
         key: message.key(),
-        timestamp: message.timestamp().to_millis(),
+        timestamp: time,
         headers: message.headers().cloned(),
         delivery_opaque: ticket.pack(),
     }
