@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod administration;
 mod datum;
 mod faults;
 mod messages;
@@ -12,6 +13,7 @@ mod status;
 mod store;
 mod transactions;
 
+pub use administration::Administration;
 pub use datum::Datum;
 pub use faults::{Faults, Tokens};
 pub use schema::{Capture, Column, Dialect, Kind, Table};

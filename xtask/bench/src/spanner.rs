@@ -1,7 +1,6 @@
 //! Records of a change stream through to nowhere and to a file, beside a loop of the same client that
 //! only counts its rows: from the scripted server at full speed, and what waits in the emulator.
 
-mod admin;
 mod client;
 
 use std::{
@@ -13,7 +12,8 @@ use std::{
 use google_cloud_spanner::mutation::Mutation;
 use jiff::Timestamp;
 use rowtide_fake_spanner::{
-    Column, Datum, Faults, Kind, Options, Server, Table, Write, WriteOperation,
+    Administration, Column, Datum, Dialect, Faults, Kind, Options, Server, Table, Write,
+    WriteOperation,
 };
 use rowtide_servers::{Kind as System, Server as Emulator, absence};
 use tokio::runtime::Runtime;
@@ -24,7 +24,6 @@ use crate::{
     report::{Bar, Report},
     rowtide::{Rowtide, Run},
 };
-use admin::Admin;
 
 /// Each is a transaction of one row.
 const RECORDS: usize = 200_000;
@@ -157,15 +156,17 @@ const DEFINITIONS: [&str; 2] = [
 /// The emulator, with what waits in it.
 async fn emulated(emulator: &Emulator) -> Result<Stream> {
     let endpoint = format!("http://{}", emulator.variable("SPANNER_EMULATOR_HOST")?);
-    let database = Admin::connect(&endpoint).await?.make("backlog", &DEFINITIONS).await?;
+    let mut administration = Administration::connect(&endpoint).await?;
+    let instance = administration.instance("projects/bench", "bench").await?;
+    let definitions = DEFINITIONS.map(str::to_owned);
+    let database =
+        administration.database(&instance, "backlog", Dialect::GoogleSql, &definitions).await?;
     let client = client::connect(&endpoint, &database).await?;
     let start = Timestamp::now().to_string();
+    let mut end = String::new();
     for number in 0..BACKLOG {
-        client::insert(&client, item(number)?).await?;
+        end = client::insert(&client, item(number)?).await?;
     }
-    // Commits can be slightly ahead of the clock.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let end = Timestamp::now().to_string();
     // Something behind the end, as above: the emulator takes a second to the next heartbeat.
     for number in BACKLOG..BACKLOG + 8 {
         client::insert(&client, item(number)?).await?;

@@ -2,7 +2,6 @@
 
 #![expect(dead_code, reason = "each test uses a part of it")]
 
-pub(crate) mod admin;
 pub(crate) mod metadata;
 pub(crate) mod run;
 pub(crate) mod world;
@@ -10,9 +9,10 @@ pub(crate) mod world;
 use std::sync::{LazyLock, atomic::AtomicU64, atomic::Ordering};
 
 use rowtide_core::{Error, Result};
+use rowtide_fake_spanner::Administration;
+pub(crate) use rowtide_fake_spanner::Dialect;
 use rowtide_servers::{Kind, Server};
-
-use admin::Admin;
+use tonic::Status;
 
 /// Which emulator of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,12 +21,6 @@ pub(crate) enum Emulator {
     Churning,
     /// Partitions live for the emulator's twenty to forty.
     Calm,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    GoogleSql,
-    Postgres,
 }
 
 /// A database of its own, made for one test.
@@ -44,8 +38,6 @@ static CHURNING: LazyLock<Started> = LazyLock::new(|| {
     Server::start_with(Kind::Spanner, &[churn])
 });
 static CALM: LazyLock<Started> = LazyLock::new(|| Server::start_with(Kind::Spanner, &[]));
-
-const INSTANCE: &str = "projects/test/instances/test";
 
 pub(crate) fn failed(what: &str) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> Error {
     move |error| Error::fatal(format!("{what} failed")).because(error)
@@ -72,20 +64,29 @@ impl Emulator {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("db-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let endpoint = self.endpoint()?;
-        let mut admin = Admin::connect(&endpoint).await?;
-        admin.instance("projects/test", "test").await?;
-        admin.database(INSTANCE, &name, dialect, definitions).await?;
-        Ok(Database { name: format!("{INSTANCE}/databases/{name}"), endpoint, dialect })
+        let make = async {
+            let mut administration = Administration::connect(&endpoint).await?;
+            let instance = administration.instance("projects/test", "test").await?;
+            administration.database(&instance, &name, dialect, definitions).await
+        };
+        let name = make.await.map_err(|status| failed("making a database")(status.into()))?;
+        Ok(Database { name, endpoint, dialect })
     }
 }
 
 impl Database {
     pub(crate) async fn define(&self, definitions: &[String]) -> Result<()> {
-        let mut admin = Admin::connect(&self.endpoint).await?;
-        admin.define(&self.name, definitions).await
+        let defined =
+            async { self.administration().await?.define(&self.name, definitions).await }.await;
+        defined.map_err(|status| failed("defining")(status.into()))
     }
 
     pub(crate) async fn drop(&self) -> Result<()> {
-        Admin::connect(&self.endpoint).await?.drop(&self.name).await
+        let dropped = async { self.administration().await?.drop_database(&self.name).await }.await;
+        dropped.map_err(|status| failed("dropping")(status.into()))
+    }
+
+    async fn administration(&self) -> Result<Administration, Status> {
+        Administration::connect(&self.endpoint).await
     }
 }

@@ -28,10 +28,11 @@ pub(super) async fn connect(endpoint: &str, database: &str) -> Result<DatabaseCl
     Ok(spanner.database_client(database).build().await?)
 }
 
-/// Writes a row in a transaction of its own.
-pub(super) async fn insert(client: &DatabaseClient, mutation: Mutation) -> Result {
-    client.write_only_transaction().build().write_at_least_once(vec![mutation]).await?;
-    Ok(())
+/// Writes a row in a transaction of its own, and returns when it was committed.
+pub(super) async fn insert(client: &DatabaseClient, mutation: Mutation) -> Result<String> {
+    let transaction = client.write_only_transaction().build();
+    let committed = transaction.write_at_least_once(vec![mutation]).await?.commit_timestamp;
+    Ok(committed.map(String::from).ok_or("a commit without a time")?)
 }
 
 /// What a query tells: how many records, and the partitions that it goes on in.

@@ -1,17 +1,18 @@
-//! The few calls of Spanner's administration that tests need, which the client has over REST alone.
+//! The few calls of Spanner's administration that tests need of an emulator, which the client has over
+//! REST alone.
 
 use std::time::Duration;
 
 use prost::Message;
-use rowtide_core::{Error, Result};
 use tonic::{
     Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel,
 };
 use tonic_prost::ProstCodec;
 
-use super::Dialect;
+use crate::schema::Dialect;
 
-pub(crate) struct Admin(Grpc<Channel>);
+/// Makes instances and databases in an emulator.
+pub struct Administration(Grpc<Channel>);
 
 #[derive(Clone, PartialEq, Message)]
 struct CreateInstance {
@@ -79,101 +80,111 @@ struct Failed {
 
 const DATABASES: &str = "/google.spanner.admin.database.v1.DatabaseAdmin";
 const INSTANCES: &str = "/google.spanner.admin.instance.v1.InstanceAdmin";
+const OPERATION: &str = "/google.longrunning.Operations/GetOperation";
 
-impl Admin {
-    pub(crate) async fn connect(endpoint: &str) -> Result<Self> {
-        let channel = Channel::from_shared(endpoint.to_owned()).expect("an endpoint");
-        let channel = channel.connect().await.map_err(|error| {
-            Error::transient("failed to connect to the emulator").because(error)
-        })?;
-        Ok(Self(Grpc::new(channel)))
+const POLL: Duration = Duration::from_millis(10);
+
+impl Administration {
+    /// # Errors
+    /// There is no emulator at this address, such as `http://127.0.0.1:9010`.
+    pub async fn connect(endpoint: &str) -> Result<Self, Status> {
+        let wrong = |error: tonic::transport::Error| Status::unavailable(error.to_string());
+        let channel = Channel::from_shared(endpoint.to_owned());
+        let channel = channel.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        Ok(Self(Grpc::new(channel.connect().await.map_err(wrong)?)))
     }
 
-    /// Makes an instance, unless there is one.
-    pub(crate) async fn instance(&mut self, project: &str, id: &str) -> Result<()> {
+    /// Makes an instance of a project, such as `projects/test`, unless there is one. Returns its name.
+    ///
+    /// # Errors
+    /// The emulator refuses.
+    pub async fn instance(&mut self, project: &str, id: &str) -> Result<String, Status> {
         let instance = Instance {
             name: format!("{project}/instances/{id}"),
             config: format!("{project}/instanceConfigs/emulator-config"),
             display_name: id.to_owned(),
             node_count: 1,
         };
+        let name = instance.name.clone();
         let request = CreateInstance {
             parent: project.to_owned(),
             instance_id: id.to_owned(),
             instance: Some(instance),
         };
-        match self.call(&format!("{INSTANCES}/CreateInstance"), request).await {
-            Err(status) if status.code() == Code::AlreadyExists => Ok(()),
-            answer => self.finish("making an instance", answer).await,
+        match self.run(&format!("{INSTANCES}/CreateInstance"), request).await {
+            Err(status) if status.code() != Code::AlreadyExists => Err(status),
+            _ => Ok(name),
         }
     }
 
-    pub(crate) async fn database(
+    /// Makes a database with these definitions, and returns its name.
+    ///
+    /// # Errors
+    /// The emulator refuses, or there is one.
+    pub async fn database(
         &mut self,
         instance: &str,
         id: &str,
         dialect: Dialect,
         definitions: &[String],
-    ) -> Result<()> {
-        let (quote, dialect) = match dialect {
+    ) -> Result<String, Status> {
+        let (quote, number) = match dialect {
             Dialect::GoogleSql => ('`', 1),
             Dialect::Postgres => ('"', 2),
         };
         let request = CreateDatabase {
             parent: instance.to_owned(),
             create_statement: format!("CREATE DATABASE {quote}{id}{quote}"),
-            dialect,
+            dialect: number,
         };
-        let answer = self.call(&format!("{DATABASES}/CreateDatabase"), request).await;
-        self.finish("making a database", answer).await?;
-        self.define(&format!("{instance}/databases/{id}"), definitions).await
+        self.run(&format!("{DATABASES}/CreateDatabase"), request).await?;
+        let name = format!("{instance}/databases/{id}");
+        self.define(&name, definitions).await?;
+        Ok(name)
     }
 
-    pub(crate) async fn define(&mut self, database: &str, definitions: &[String]) -> Result<()> {
+    /// Adds definitions to a database.
+    ///
+    /// # Errors
+    /// The emulator refuses.
+    pub async fn define(&mut self, database: &str, definitions: &[String]) -> Result<(), Status> {
         if definitions.is_empty() {
             return Ok(());
         }
         let request =
             UpdateDefinitions { database: database.to_owned(), statements: definitions.to_vec() };
-        let answer = self.call(&format!("{DATABASES}/UpdateDatabaseDdl"), request).await;
-        self.finish("defining", answer).await
+        self.run(&format!("{DATABASES}/UpdateDatabaseDdl"), request).await
     }
 
-    pub(crate) async fn drop(&mut self, database: &str) -> Result<()> {
+    /// # Errors
+    /// The emulator refuses.
+    pub async fn drop_database(&mut self, database: &str) -> Result<(), Status> {
         // The one call whose answer is empty, which is an operation without a name.
         let request = Named { name: database.to_owned() };
-        let answer: std::result::Result<Operation, Status> =
-            self.call(&format!("{DATABASES}/DropDatabase"), request).await;
-        answer.map(drop).map_err(|status| Error::fatal("dropping failed").because(status))
+        self.call(&format!("{DATABASES}/DropDatabase"), request).await.map(drop)
     }
 
     async fn call<M: Message + 'static>(
         &mut self,
         path: &str,
         request: M,
-    ) -> std::result::Result<Operation, Status> {
+    ) -> Result<Operation, Status> {
         self.0.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-        let path = path.parse::<PathAndQuery>().expect("a path");
-        let answer = self.0.unary(Request::new(request), path, ProstCodec::default()).await?;
-        Ok(answer.into_inner())
+        let path = PathAndQuery::try_from(path);
+        let path = path.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(self.0.unary(Request::new(request), path, ProstCodec::default()).await?.into_inner())
     }
 
-    /// Waits until an operation is done.
-    async fn finish(
-        &mut self,
-        what: &str,
-        answer: std::result::Result<Operation, Status>,
-    ) -> Result<()> {
-        let failed = || format!("{what} failed");
-        let mut operation = answer.map_err(|status| Error::fatal(failed()).because(status))?;
+    /// Waits until what a call has begun is done.
+    async fn run<M: Message + 'static>(&mut self, path: &str, request: M) -> Result<(), Status> {
+        let mut operation = self.call(path, request).await?;
         while !operation.done {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            let request = Named { name: operation.name.clone() };
-            let answer = self.call("/google.longrunning.Operations/GetOperation", request).await;
-            operation = answer.map_err(|status| Error::fatal(failed()).because(status))?;
+            tokio::time::sleep(POLL).await;
+            let request = Named { name: operation.name };
+            operation = self.call(OPERATION, request).await?;
         }
         match operation.error {
-            Some(error) => Err(Error::fatal(format!("{what} failed: {}", error.message))),
+            Some(error) => Err(Status::new(error.code.into(), error.message)),
             None => Ok(()),
         }
     }
