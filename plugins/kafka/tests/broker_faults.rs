@@ -6,7 +6,7 @@ mod broker;
 
 use std::{process::ExitCode, time::Duration};
 
-use broker::{Broker, inserts, numbers, open, run};
+use broker::{Broker, insert, inserts, numbers, open, run};
 use rdkafka::{
     Message as _,
     mocking::MockCluster,
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     let tests = trials![
         kills_and_freezes_are_waited_for_in_order,
         a_cut_in_each_direction_is_survived_in_order,
+        a_limit_that_could_not_be_asked_for_refuses_nothing,
         what_is_under_way_is_bounded_by_bytes,
         nothing_of_a_dropped_sink_arrives_later,
         errors_of_the_brokers_have_their_kinds,
@@ -120,6 +121,28 @@ fn a_cut_in_each_direction_is_survived_in_order() -> Result<()> {
         }
         let found = numbers(&broker.messages(&topic).await?);
         assert_eq!(found, (0..600).collect::<Vec<_>>(), "an answer that is lost costs no copy");
+        Ok(())
+    })
+}
+
+/// The broker does not answer for longer than one waits for a limit, and a little later it does.
+fn a_limit_that_could_not_be_asked_for_refuses_nothing() -> Result<()> {
+    run(async {
+        let broker = Broker::start()?;
+        let server = broker.server()?;
+        deliver(&mut *broker.open(json!({})).await?, &inserts(0..1)).await?;
+        broker.configure("items", &[("max.message.bytes", "3000000")]).await?;
+        let mut sink = broker.open(json!({})).await?;
+        server.freeze().map_err(broker::failed)?;
+        let small = inserts(1..2);
+        let (written, thawed) = tokio::join!(sink.write(&small), async {
+            time::sleep(Duration::from_secs(7)).await;
+            tokio::task::block_in_place(|| server.thaw())
+        });
+        thawed.map_err(broker::failed)?;
+        written?;
+        deliver(&mut *sink, &[insert(2, &"x".repeat(2_000_000))]).await?;
+        assert_eq!(numbers(&broker.messages("items").await?), [0, 1, 2]);
         Ok(())
     })
 }

@@ -54,7 +54,7 @@ impl Cluster {
 
     /// The producer of a topic.
     pub(super) fn lane(&mut self, topic: &Topic) -> Result<&Lane> {
-        self.lane_of(topic.limit.unwrap_or(BATCH_BYTES))
+        self.lane_of(topic.bytes_max().unwrap_or(BATCH_BYTES))
     }
 
     /// A further producer, for messages that must not share a batch.

@@ -132,6 +132,9 @@ impl KafkaSink {
         if self.topics.has_unknown() {
             self.learn().await?;
         }
+        if self.forget_guesses(batch, &routes) {
+            self.learn().await?;
+        }
         self.refuse_large(batch, &mut routes);
         for (message, route) in batch.messages.iter().zip(routes) {
             if let Some(topic) = route {
@@ -162,6 +165,20 @@ impl KafkaSink {
         batch.messages.iter().map(route).collect()
     }
 
+    /// Nothing is refused for a limit that was guessed while the brokers could not be asked. Returns
+    /// whether there is one to be asked for once more.
+    fn forget_guesses(&mut self, batch: &Batch<'_>, routes: &[Option<TopicIndex>]) -> bool {
+        for (message, route) in batch.messages.iter().zip(routes) {
+            let is_doubtful = |topic: &TopicIndex| {
+                self.topics.at(*topic).is_doubtful(wire::batch_bytes(&message))
+            };
+            if let Some(topic) = route.filter(is_doubtful) {
+                self.topics.forget(topic);
+            }
+        }
+        self.topics.has_unknown()
+    }
+
     /// Refuses the changes of which a message is larger than its topic takes, before anything of
     /// them is sent: a broker would refuse the whole batch, with what is beside them.
     fn refuse_large(&mut self, batch: &Batch<'_>, routes: &mut [Option<TopicIndex>]) {
@@ -171,7 +188,8 @@ impl KafkaSink {
                 refused.push(message.index);
                 continue;
             };
-            let (bytes, limit) = (wire::batch_bytes(&message), topic.limit.unwrap_or(usize::MAX));
+            let (bytes, limit) =
+                (wire::batch_bytes(&message), topic.bytes_max().unwrap_or(usize::MAX));
             if bytes > limit {
                 let id = batch.changes[message.index].id();
                 let reason = format!(

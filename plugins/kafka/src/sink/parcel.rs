@@ -34,9 +34,11 @@ pub(super) fn pack<'a>(message: &Message<'a>, topic: &'a str, ticket: Ticket) ->
     }
 }
 
-/// The time that the row gives a message, in milliseconds.
+/// The time that the row gives a message, in milliseconds. To librdkafka the first one of all is
+/// none.
 pub(super) fn time(message: &Message<'_>) -> Option<i64> {
-    message.timestamp.map(|timestamp| timestamp.as_millisecond())
+    let time = message.timestamp.map(|timestamp| timestamp.as_millisecond());
+    time.filter(|milliseconds| *milliseconds != 0)
 }
 
 /// One that came back, without its time. It goes to the partition that it was meant for.

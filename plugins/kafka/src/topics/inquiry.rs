@@ -15,6 +15,7 @@ use rowtide_core::{Error, Result};
 use tokio::runtime;
 use tracing::warn;
 
+use super::Limit;
 use crate::{
     aside,
     producer::{Living, Log},
@@ -27,7 +28,7 @@ const MAKING_MAX: Duration = Duration::from_secs(5);
 const MAKING_LOOK: Duration = Duration::from_millis(50);
 
 /// What a broker takes unless the topic, or it, is told otherwise.
-const LIMIT: usize = 1_048_588;
+const GUESS: usize = 1_048_588;
 
 /// Asks for the `max.message.bytes` of topics. One that is missing is made, if the brokers do that.
 ///
@@ -37,13 +38,13 @@ pub(super) async fn limits(
     client: &ClientConfig,
     living: &Arc<Living>,
     topics: Vec<String>,
-) -> Result<Vec<usize>> {
+) -> Result<Vec<Limit>> {
     let (client, living) = (client.clone(), Arc::clone(living));
     aside::run(move |is_wanted| {
         let inquiry = Inquiry::new(&client, living)?;
         let answers = inquiry.describe(&topics)?;
         let limit = |(topic, answer): (&String, Answer)| match answer {
-            Answer::Limit(bytes) => Ok(bytes),
+            Answer::Limit(bytes) => Ok(Limit::Told(bytes)),
             answer => inquiry.limit_of_new(topic, answer, is_wanted),
         };
         topics.iter().zip(answers).map(limit).collect()
@@ -102,15 +103,15 @@ impl Inquiry {
         topic: &String,
         mut answer: Answer,
         is_wanted: &dyn Fn() -> bool,
-    ) -> Result<usize> {
+    ) -> Result<Limit> {
         let begin = Instant::now();
         while is_wanted() && begin.elapsed() < MAKING_MAX {
             if self.is_there(topic)? {
                 match answer {
-                    Answer::Limit(bytes) => return Ok(bytes),
+                    Answer::Limit(bytes) => return Ok(Limit::Told(bytes)),
                     Answer::Unreadable(code) => {
                         warn!(topic, %code, "the topic's max.message.bytes cannot be read");
-                        return Ok(LIMIT);
+                        return Ok(Limit::Guessed(GUESS));
                     }
                     Answer::Missing => {}
                 }

@@ -26,7 +26,30 @@ pub(crate) struct Topics {
 pub(crate) struct Topic {
     pub(crate) name: String,
     /// Unset until the brokers were asked.
-    pub(crate) limit: Option<usize>,
+    pub(crate) limit: Option<Limit>,
+}
+
+/// How large a batch may be, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// As the brokers told.
+    Told(usize),
+    /// As large as brokers take unless they are told otherwise: they did not tell.
+    Guessed(usize),
+}
+
+impl Topic {
+    /// The largest batch that it takes, as far as that is known.
+    pub(crate) fn bytes_max(&self) -> Option<usize> {
+        self.limit.map(|limit| match limit {
+            Limit::Told(bytes) | Limit::Guessed(bytes) => bytes,
+        })
+    }
+
+    /// Whether a batch is larger than was guessed, so that the brokers are to be asked once more.
+    pub(crate) fn is_doubtful(&self, bytes: usize) -> bool {
+        matches!(self.limit, Some(Limit::Guessed(most)) if bytes > most)
+    }
 }
 
 impl Topics {

@@ -5,4 +5,4 @@ mod known;
 pub(crate) mod name;
 
 pub(crate) use inquiry::forbidden;
-pub(crate) use known::{Topic, TopicIndex, Topics};
+pub(crate) use known::{Limit, Topic, TopicIndex, Topics};
