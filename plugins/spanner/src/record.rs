@@ -129,13 +129,32 @@ impl Record {
         }
     }
 
-    /// The memory this holds, in bytes.
+    /// What the records of a table share.
+    pub(crate) fn shape(&self) -> Option<&Arc<Shape>> {
+        match self {
+            Record::Data(data) => Some(&data.shape),
+            _ => None,
+        }
+    }
+
+    /// The memory that this holds beside its shape, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let Record::Data(data) = self else { return 256 };
         let mods = data.mods.iter().map(|row| {
             size_of::<Mod>() + row.keys.len() + row.new_values.len() + row.old_values.len()
         });
         512 + mods.sum::<usize>()
+    }
+}
+
+impl Shape {
+    /// The memory that this holds, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let columns = self
+            .columns
+            .iter()
+            .map(|column| size_of::<RecordColumn>() + column.name.len() + column.type_json.len());
+        size_of::<Self>() + self.table.len() + columns.sum::<usize>()
     }
 }
 
@@ -167,11 +186,11 @@ fn operation(name: &str) -> Result<Operation> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// What both dialects tell of one change.
-    pub(super) fn record() -> Record {
+    pub(crate) fn record() -> Record {
         let column = |name: &str, code: &str, is_key, ordinal| RecordColumn {
             name: name.to_owned(),
             type_json: format!(r#"{{"code":"{code}"}}"#),
