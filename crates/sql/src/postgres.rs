@@ -26,6 +26,7 @@ const SESSION: &str = "SET statement_timeout = 0; SET idle_in_transaction_sessio
 /// # Errors
 /// `Config`, if the URL is not of PostgreSQL, a parameter is wrong, or a file cannot be read.
 pub fn options(url: &DatabaseUrl, tls: Option<&Tls>) -> Result<PgConnectOptions> {
+    tls::choose_provider();
     let server = url.server(Dialect::Postgres)?;
     url.one_tls(tls)?;
     let options = PgConnectOptions::from_url(server).map_err(|error| {
@@ -66,7 +67,6 @@ fn encrypted(options: PgConnectOptions, tls: &Tls) -> Result<PgConnectOptions> {
 /// # Errors
 /// What [`failure`](crate::failure) makes of it; `Transient` if it takes longer than `timeout`.
 pub async fn connect(options: &PgConnectOptions, timeout: Duration) -> Result<PgConnection> {
-    tls::choose_provider();
     let place = match options.get_socket() {
         Some(socket) => socket.display().to_string(),
         None => format!("{}:{}", options.get_host(), options.get_port()),

@@ -73,14 +73,21 @@ pub(crate) async fn open(
     if let Some(channel) = &config.notify {
         wake::try_way(&options, &mut connection, channel).await?;
     }
-    let (lock, has_waited) = Lock::acquire(others.lock().await?, table, context).await?;
+    let mut listener = others.lock().await?;
     let mut spare = None;
-    if has_waited {
-        // Perhaps for long: what was true before it need not be so any more.
-        connection = postgres::connect(&options, CONNECT_WITHIN).await?;
-    } else {
+    let lock = if lock::try_lock(&mut listener, table).await? {
+        let lock = Lock::held(listener, context);
         spare = Some(others.reading().await?);
-    }
+        lock
+    } else {
+        // Perhaps for long: nothing is kept open meanwhile that has no use, and what was true
+        // before need not be so any more.
+        drop(others);
+        lock::wait(&mut listener, table, context).await?;
+        let lock = Lock::held(listener, context);
+        connection = postgres::connect(&options, CONNECT_WITHIN).await?;
+        lock
+    };
     let identity = catalog::identity(&mut connection, table).await?;
     let database = Postgres {
         config: config.clone(),

@@ -42,25 +42,8 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Waits for the lock of the table, as a standby, and tells whether that was necessary.
-    pub(super) async fn acquire(
-        mut listener: PgListener,
-        table: i64,
-        context: &Context,
-    ) -> Result<(Self, bool)> {
-        let mut has_waited = false;
-        while !try_lock(&mut listener, table).await? {
-            if !has_waited {
-                has_waited = true;
-                context.note_waited_for_lock();
-                tracing::info!("another relay has the lock of the outbox; waiting for it");
-            }
-            pause(TRY_EVERY, context).await?;
-        }
-        if has_waited {
-            pause(PREDECESSOR_NOTICES, context).await?;
-            tracing::info!("took the lock of the outbox over");
-        }
+    /// One that the session has taken.
+    pub(super) fn held(mut listener: PgListener, context: &Context) -> Self {
         let (sender, lost) = watch::channel(None);
         let context = context.clone();
         let holder = async move {
@@ -68,7 +51,7 @@ impl Lock {
             let _ = sender.send(Some(reason));
             context.note_lock_lost();
         };
-        Ok((Self { lost, _holder: Task::spawn(holder) }, has_waited))
+        Self { lost, _holder: Task::spawn(holder) }
     }
 
     /// Returns once the lock is lost, and why.
@@ -111,7 +94,23 @@ pub(super) async fn session(options: &PgConnectOptions) -> Result<PgListener> {
     Ok(listener)
 }
 
-async fn try_lock(listener: &mut PgListener, table: i64) -> Result<bool> {
+/// Waits for the lock of the table, as a standby, and takes it.
+pub(super) async fn wait(listener: &mut PgListener, table: i64, context: &Context) -> Result<()> {
+    context.note_waited_for_lock();
+    tracing::info!("another relay has the lock of the outbox; waiting for it");
+    loop {
+        pause(TRY_EVERY, context).await?;
+        if try_lock(listener, table).await? {
+            break;
+        }
+    }
+    pause(PREDECESSOR_NOTICES, context).await?;
+    tracing::info!("took the lock of the outbox over");
+    Ok(())
+}
+
+/// Takes the lock of the table, unless another session has it.
+pub(super) async fn try_lock(listener: &mut PgListener, table: i64) -> Result<bool> {
     let doing = |error| failure("failed to take the lock of the outbox", error);
     listener.execute(BEGIN).await.map_err(doing)?;
     let attempt = sqlx::query("SELECT pg_try_advisory_xact_lock($1, $2)")
