@@ -15,6 +15,9 @@ use crate::{Outcome, nemesis::Fault, pipeline::Downstream};
 
 const STEM: &str = "changes";
 
+/// How often files are looked at until none is renamed meanwhile.
+const LOOKS: usize = 100;
+
 #[derive(Debug)]
 pub(crate) struct Files {
     folder: PathBuf,
@@ -57,6 +60,19 @@ impl Files {
         Ok(files)
     }
 
+    /// What is seen while no file is renamed, made or compressed; `None` if one always is.
+    fn steadily<T>(&self, look: impl Fn() -> Outcome<T>) -> Outcome<Option<T>> {
+        for _ in 0..LOOKS {
+            let before = self.list()?;
+            match look() {
+                Ok(seen) if before == self.list()? => return Ok(Some(seen)),
+                Err(error) if !is_missing(error.as_ref()) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
     fn count(&self) -> Outcome<u64> {
         let mut known = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         let (files, mut sum) = (self.list()?, 0);
@@ -84,23 +100,18 @@ impl Downstream for Files {
     }
 
     fn reached(&self) -> Outcome<Option<Vec<u64>>> {
-        // A file that was renamed or compressed meanwhile has another name now.
-        for _ in 0..10 {
-            let before = self.list()?;
-            match self.count() {
-                Ok(sum) if before == self.list()? => return Ok(Some(vec![sum])),
-                Err(error) if !is_missing(error.as_ref()) => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(None)
+        Ok(self.steadily(|| self.count())?.map(|sum| vec![sum]))
     }
 
     fn messages(&self, known: &[usize]) -> Outcome<Vec<Vec<Vec<u8>>>> {
-        let mut messages = Vec::new();
-        for path in self.list()? {
-            messages.extend(lines(&read(&path)?).map(<[u8]>::to_vec));
-        }
+        let read = || {
+            let mut messages = Vec::new();
+            for path in self.list()? {
+                messages.extend(lines(&read(&path)?).map(<[u8]>::to_vec));
+            }
+            Ok(messages)
+        };
+        let mut messages = self.steadily(read)?.ok_or("there was always another file")?;
         let known = known.first().map_or(0, |known| messages.len().min(*known));
         Ok(vec![messages.split_off(known)])
     }

@@ -9,6 +9,8 @@ pub(crate) struct Stop {
     /// Whether the next message of a stream comes after such a stop.
     stopped: HashMap<usize, bool>,
     streams: HashSet<usize>,
+    /// Those in which what an earlier process had not saved has not come again yet.
+    behind: HashSet<usize>,
     seen: HashSet<String>,
 }
 
@@ -19,15 +21,20 @@ impl Validator for Stop {
                 if *code != Some(0) {
                     return Err(format!("a stop ended with {code:?}"));
                 }
-                let is_exact = *fate == Fate::Exact;
-                self.stopped = self.streams.iter().map(|stream| (*stream, is_exact)).collect();
+                let is_exact = |stream| *fate == Fate::Exact && !self.behind.contains(stream);
+                let streams = self.streams.iter();
+                self.stopped = streams.map(|stream| (*stream, is_exact(stream))).collect();
             }
             What::Process { event: ProcessEvent::Killed | ProcessEvent::Recovered, .. } => {
                 self.stopped.clear();
+                self.behind.clone_from(&self.streams);
             }
             What::Delivered { stream, message, .. } if message.kind == MessageKind::Change => {
                 self.streams.insert(*stream);
                 let is_again = !self.seen.insert(message.id.clone());
+                if !is_again {
+                    self.behind.remove(stream);
+                }
                 if self.stopped.remove(stream) == Some(true) && is_again {
                     return Err(format!("{} came again after a clean stop", message.id));
                 }
@@ -53,6 +60,19 @@ mod tests {
         assert_eq!(verdict(Stop::default(), all(stopped(Fate::Disturbed), 2)), Ok(()));
         assert_eq!(verdict(Stop::default(), all(ProcessEvent::Killed, 2)), Ok(()));
         refused(verdict(Stop::default(), all(stopped(Fate::Exact), 2)), "after a clean stop");
+    }
+
+    #[test]
+    fn what_an_earlier_process_had_not_saved_may_come_after_a_stop() {
+        let all = |between: u64| {
+            let kill = [reached(1), process(ProcessEvent::Killed)];
+            let stop = ProcessEvent::Stopped { code: Some(0), fate: Fate::Exact };
+            let stop = [reached(2), process(stop)];
+            let messages = stream([1, between, 1].map(|step| change("a", step)));
+            [kill.to_vec(), stop.to_vec(), messages].concat()
+        };
+        assert_eq!(verdict(Stop::default(), all(1)), Ok(()));
+        refused(verdict(Stop::default(), all(2)), "after a clean stop");
     }
 
     #[test]
