@@ -1,13 +1,16 @@
 //! What a pipeline is made of here: where changes come from, where they go, and where positions
 //! are kept.
 
+use std::sync::Arc;
+
 use fastrand::Rng;
 use serde_json::Value;
 
 use crate::{
     Outcome,
     history::{Message, Scope, What},
-    nemesis::Fault,
+    nemesis::{Fault, network},
+    site::Link,
 };
 
 /// What a sink makes of a message.
@@ -79,6 +82,12 @@ pub(crate) trait Upstream: Send + Sync {
     /// Reads a message of the sink.
     fn parse(&self, text: &[u8]) -> Outcome<Message>;
 
+    /// How the program reaches its server, if it has one.
+    fn link(&self) -> Option<&Arc<Link>> {
+        None
+    }
+
+    /// What goes wrong beside the network.
     fn faults(&self) -> Vec<Fault>;
 }
 
@@ -113,6 +122,12 @@ pub(crate) trait Downstream: Send + Sync {
     /// The messages of each stream behind so many. Nothing is in the way of it.
     fn messages(&self, known: &[usize]) -> Outcome<Vec<Vec<Vec<u8>>>>;
 
+    /// How the program reaches its server, if it has one.
+    fn link(&self) -> Option<&Arc<Link>> {
+        None
+    }
+
+    /// What goes wrong beside the network.
     fn faults(&self) -> Vec<Fault>;
 }
 
@@ -132,6 +147,12 @@ pub(crate) trait Store: Send + Sync {
     /// The files that it keeps, for whoever damages them.
     fn files(&self) -> Vec<std::path::PathBuf>;
 
+    /// How the program reaches its server, if it has one.
+    fn link(&self) -> Option<&Arc<Link>> {
+        None
+    }
+
+    /// What goes wrong beside the network.
     fn faults(&self) -> Vec<Fault>;
 }
 
@@ -162,6 +183,23 @@ impl Pipeline {
         let mut faults = self.upstream.faults();
         faults.extend(self.downstream.faults());
         faults.extend(self.store.faults());
+        let links = self.links();
+        faults.extend(links.iter().flat_map(network::faults));
+        if links.len() > 1 {
+            faults.push(network::swizzle(links));
+        }
         faults
+    }
+
+    /// Each link once: a source and a store may be in one server.
+    fn links(&self) -> Vec<Arc<Link>> {
+        let all = [self.upstream.link(), self.downstream.link(), self.store.link()];
+        let mut links: Vec<Arc<Link>> = Vec::new();
+        for link in all.into_iter().flatten() {
+            if !links.iter().any(|known| Arc::ptr_eq(known, link)) {
+                links.push(link.clone());
+            }
+        }
+        links
     }
 }

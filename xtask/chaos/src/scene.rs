@@ -96,11 +96,6 @@ impl Scene {
         })
     }
 
-    /// Whether no time on the wall is part of what it says to a server.
-    pub(crate) fn is_timeless(self) -> bool {
-        self == Self::SqliteToFile
-    }
-
     /// # Errors
     /// There is none of this name; the message names those there are.
     pub(crate) fn named(name: &str) -> Outcome<Self> {

@@ -17,9 +17,9 @@ use rdkafka::{
 
 use crate::{
     Outcome,
-    nemesis::{Fault, network, server},
+    nemesis::{Fault, server},
     pipeline::Downstream,
-    site::Site,
+    site::{Link, Site},
 };
 
 /// For a look that may fail.
@@ -162,10 +162,12 @@ impl Downstream for Topic {
         self.read(known, |message| message.payload().unwrap_or_default().to_vec())
     }
 
+    fn link(&self) -> Option<&Arc<Link>> {
+        Some(&self.site.link)
+    }
+
     fn faults(&self) -> Vec<Fault> {
-        let mut faults = server::faults(&self.site);
-        faults.extend(network::faults(&self.site.link));
-        faults
+        server::faults(&self.site)
     }
 }
 

@@ -15,9 +15,9 @@ use tokio::time::timeout;
 
 use crate::{
     Outcome,
-    nemesis::{Fault, network, server},
+    nemesis::{Fault, server},
     pipeline::Downstream,
-    site::Site,
+    site::{Link, Site},
 };
 
 /// What the broker takes.
@@ -119,9 +119,11 @@ impl Downstream for Queue {
         Ok(vec![taken[known..].to_vec()])
     }
 
+    fn link(&self) -> Option<&Arc<Link>> {
+        Some(&self.site.link)
+    }
+
     fn faults(&self) -> Vec<Fault> {
-        let mut faults = server::faults(&self.site);
-        faults.extend(network::faults(&self.site.link));
-        faults
+        server::faults(&self.site)
     }
 }

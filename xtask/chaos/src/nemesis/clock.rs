@@ -40,7 +40,7 @@ impl Clock {
 
     pub(crate) fn fault(&self) -> Fault {
         let file = self.file.clone();
-        Fault::new("clock jumped", 10, move |chance| jump(&file, chance))
+        Fault::new("clock jumped", 40, move |chance| jump(&file, chance))
     }
 }
 

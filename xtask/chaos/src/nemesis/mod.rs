@@ -17,6 +17,9 @@ use crate::Outcome;
 
 pub(crate) use world::World;
 
+/// What every upstream has.
+pub(crate) const SCHEMA_CHANGED: &str = "schema changed";
+
 /// Something that goes wrong around the processes, from its beginning to its end.
 pub(crate) struct Fault {
     pub(crate) name: String,

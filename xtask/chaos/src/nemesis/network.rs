@@ -31,6 +31,25 @@ pub(crate) fn faults(link: &Arc<Link>) -> Vec<Fault> {
     FAULTS.into_iter().map(fault).collect()
 }
 
+/// All of them are cut off, one after another, and come back in another order.
+pub(crate) fn swizzle(links: Vec<Arc<Link>>) -> Fault {
+    Fault::new("links cut off one after another", 8, move |chance| {
+        let mut order: Vec<_> = links.iter().collect();
+        chance.shuffle(&mut order);
+        for link in &order {
+            link.proxy.inject(Direction::Both, Weather::Stall);
+            pause(chance, 0, 1_500);
+        }
+        pause(chance, 0, 4_000);
+        chance.shuffle(&mut order);
+        for link in order {
+            link.proxy.heal();
+            pause(chance, 0, 1_500);
+        }
+        Ok(())
+    })
+}
+
 /// Nothing moves, and nobody is told; now and then for longer than any time-out.
 fn stall(link: &Link, chance: &mut Rng) -> Outcome {
     link.proxy.inject(Direction::Both, Weather::Stall);

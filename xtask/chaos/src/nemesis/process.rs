@@ -9,7 +9,7 @@ use std::{
 use fastrand::Rng;
 
 use super::{
-    World, checkpoint, draw,
+    SCHEMA_CHANGED, World, checkpoint, draw,
     failpoint::{self, Place, Points},
     pause,
 };
@@ -51,12 +51,13 @@ pub(crate) enum Mishap {
     Second,
     Damage,
     Absence,
+    Migration,
     Point,
     FailingCall,
 }
 
 /// What is likely.
-const MISHAPS: [(Mishap, u32); 10] = [
+const MISHAPS: [(Mishap, u32); 11] = [
     (Mishap::Kill, 30),
     (Mishap::KillTwice, 8),
     (Mishap::Freeze, 8),
@@ -65,6 +66,7 @@ const MISHAPS: [(Mishap, u32); 10] = [
     (Mishap::Second, 8),
     (Mishap::Damage, 8),
     (Mishap::Absence, 4),
+    (Mishap::Migration, 6),
     (Mishap::Point, 25),
     (Mishap::FailingCall, 20),
 ];
@@ -238,6 +240,7 @@ impl Processes<'_> {
                 self.kill(index)?;
                 pause(&mut self.chance, 1_000, 6_000);
             }
+            Mishap::Migration => self.migrate()?,
         }
         if !self.instances[index].is_running() {
             self.start(index)?;
@@ -433,6 +436,20 @@ impl Processes<'_> {
         self.instances[index].kill()?;
         self.note(index, ProcessEvent::Killed)?;
         Ok(index)
+    }
+
+    /// The schema changes while no process runs, and what is written meanwhile is of both.
+    fn migrate(&mut self) -> Outcome {
+        self.kill_all()?;
+        let world = self.world;
+        {
+            let _quiet = world.quiet();
+            for _ in 0..self.chance.u8(1..4) {
+                world.suffer(SCHEMA_CHANGED, &mut self.chance)?;
+                pause(&mut self.chance, 0, 300);
+            }
+        }
+        self.start_all()
     }
 
     /// Damages the checkpoint while nothing runs: it is noticed, or does no harm.

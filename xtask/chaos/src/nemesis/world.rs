@@ -35,13 +35,23 @@ impl<'a> World<'a> {
             let Some(fault) = draw(&self.faults, |fault| fault.weight, &mut chance) else { break };
             {
                 let _trouble = self.quiet();
-                self.history.add(What::FaultBegan { name: fault.name.clone() })?;
-                (fault.run)(&mut chance).map_err(|error| format!("{}: {error}", fault.name))?;
-                self.history.add(What::FaultEnded { name: fault.name.clone() })?;
+                self.meet(fault, &mut chance)?;
             }
             pause(&mut chance, 100, 3_000);
         }
         Ok(())
+    }
+
+    /// One of them, by its name, while everything else is quiet.
+    pub(crate) fn suffer(&self, name: &str, chance: &mut Rng) -> Outcome {
+        let fault = self.faults.iter().find(|fault| fault.name == name);
+        self.meet(fault.ok_or_else(|| format!("there is no fault `{name}`"))?, chance)
+    }
+
+    fn meet(&self, fault: &Fault, chance: &mut Rng) -> Outcome {
+        self.history.add(What::FaultBegan { name: fault.name.clone() })?;
+        (fault.run)(chance).map_err(|error| format!("{}: {error}", fault.name))?;
+        self.history.add(What::FaultEnded { name: fault.name.clone() })
     }
 
     /// Makes no more trouble once what is under way is over.

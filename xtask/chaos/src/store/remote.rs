@@ -6,9 +6,9 @@ use rowtide_servers::Kind;
 
 use crate::{
     Outcome,
-    nemesis::{Fault, network, server},
+    nemesis::{Fault, server},
     pipeline::Store,
-    site::Site,
+    site::{Link, Site},
 };
 
 pub(crate) struct Remote {
@@ -41,9 +41,11 @@ impl Store for Remote {
         Vec::new()
     }
 
+    fn link(&self) -> Option<&Arc<Link>> {
+        Some(&self.site.link)
+    }
+
     fn faults(&self) -> Vec<Fault> {
-        let mut faults = server::faults(&self.site);
-        faults.extend(network::faults(&self.site.link));
-        faults
+        server::faults(&self.site)
     }
 }

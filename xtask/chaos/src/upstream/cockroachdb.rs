@@ -18,7 +18,7 @@ use crate::{
     Outcome,
     format::{self, Format},
     history::{Message, MessageKind, Scope, What},
-    nemesis::{Fault, network},
+    nemesis::{Fault, SCHEMA_CHANGED},
     pipeline::{Upstream, Writer},
     scene::Draw,
     site::Link,
@@ -154,8 +154,17 @@ impl Upstream for Cockroach {
         }
     }
 
+    fn link(&self) -> Option<&Arc<Link>> {
+        Some(&self.link)
+    }
+
     fn faults(&self) -> Vec<Fault> {
-        network::faults(&self.link)
+        let server = self.server.clone();
+        vec![Fault::new(SCHEMA_CHANGED, 8, move |chance| {
+            let column = chance.u32(..);
+            let added = format!("ALTER TABLE accounts ADD COLUMN extra{column} INT8 DEFAULT 7");
+            Ok(server.execute(&added).map(drop)?)
+        })]
     }
 
     fn calm(&self) {
@@ -200,11 +209,6 @@ fn parse(text: &[u8], value: &Value, format: Format) -> Option<Message> {
 
 /// One transaction, each key once: a changefeed tells its end only. Returns the steps.
 fn write(server: &Server, version: &mut i64, chance: &mut Rng) -> Outcome<Vec<(String, u64)>> {
-    if chance.u32(..300) == 0 {
-        let column = chance.u32(..);
-        server.execute(&format!("ALTER TABLE accounts ADD COLUMN extra{column} INT8 DEFAULT 7"))?;
-        return Ok(Vec::new());
-    }
     let most = if chance.u32(..200) == 0 { 3_000 } else { 4 };
     let count = chance.i64(1..=most);
     // Large ones are about keys of their own.

@@ -23,10 +23,10 @@ use super::digest;
 use crate::{
     Outcome,
     history::{Message, MessageKind, Scope, What},
-    nemesis::{Fault, network, server},
+    nemesis::{Fault, SCHEMA_CHANGED, server},
     pipeline::{self, Fate, Upstream},
     scene::Draw,
-    site::Site,
+    site::{Link, Site},
 };
 
 use session::{Address, Database, Session};
@@ -45,10 +45,19 @@ pub(crate) struct Outbox {
     site: Arc<Site>,
     address: Address,
     settings: String,
-    is_marking: bool,
+    done: Done,
     /// The version of the next large message.
     large: AtomicI64,
     forgotten: Mutex<Forgotten>,
+}
+
+/// What becomes of a message that is delivered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Done {
+    Deleted,
+    Marked,
+    /// Nothing: the position alone says what was read.
+    Kept,
 }
 
 /// What was forgotten when somebody looked last.
@@ -75,7 +84,7 @@ impl Outbox {
             Session::connect(&address).await?.prepare().await
         })?;
         let chance = &mut *draw.chance;
-        let is_marking = chance.u8(..4) == 0;
+        let done = Done::draw(kind, chance);
         let mut settings = format!(
             "type = \"outbox\"\ndatabase = \"{}\"\npage_rows = {}\npage_bytes = {}\n\
              delete_rows = {}\npoll_every = \"{}ms\"",
@@ -85,9 +94,7 @@ impl Outbox {
             chance.u32(1..2_000),
             chance.u32(5..500),
         );
-        if is_marking {
-            settings += "\ndone = \"mark\"";
-        }
+        settings += done.setting();
         if kind == Kind::Postgres && chance.bool() {
             settings += "\nnotify = \"chaos\"";
         }
@@ -95,7 +102,7 @@ impl Outbox {
             site,
             address,
             settings,
-            is_marking,
+            done,
             large: AtomicI64::new(1),
             forgotten: Mutex::default(),
         })
@@ -115,13 +122,31 @@ impl Outbox {
             Database::Postgres => "CAST(payload AS TEXT)",
             Database::MariaDb => "CONVERT(payload USING utf8mb4)",
         };
-        let open = if self.is_marking { " WHERE done_at IS NULL" } else { "" };
+        let open = if self.done == Done::Marked { " WHERE done_at IS NULL" } else { "" };
         let waiting = texts(&mut session, &format!("SELECT {text} FROM outbox{open}")).await?;
         let mut steps = steps(&session.truth().await?);
         for payload in waiting {
             steps.remove(&step(&serde_json::from_str(&payload)?)?);
         }
         Ok(steps)
+    }
+}
+
+impl Done {
+    fn draw(kind: Kind, chance: &mut Rng) -> Self {
+        match chance.u8(..4) {
+            0 => Self::Marked,
+            1 if kind == Kind::Postgres => Self::Kept,
+            _ => Self::Deleted,
+        }
+    }
+
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Deleted => "",
+            Self::Marked => "\ndone = \"mark\"",
+            Self::Kept => "\ndone = \"keep\"",
+        }
     }
 }
 
@@ -243,11 +268,14 @@ impl Upstream for Outbox {
         })
     }
 
+    fn link(&self) -> Option<&Arc<Link>> {
+        Some(&self.site.link)
+    }
+
     fn faults(&self) -> Vec<Fault> {
         let mut faults = server::faults(&self.site);
-        faults.extend(network::faults(&self.site.link));
         let (address, runtime) = (self.address.clone(), self.site.runtime.clone());
-        faults.push(Fault::new("schema changed", 6, move |chance| {
+        faults.push(Fault::new(SCHEMA_CHANGED, 6, move |chance| {
             let change = change_the_schema(&address, chance.u32(..));
             runtime.block_on(async { timeout(SCHEMA_LIMIT, change).await }).unwrap_or(Ok(()))
         }));

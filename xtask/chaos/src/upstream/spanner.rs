@@ -24,10 +24,10 @@ use super::digest;
 use crate::{
     Outcome,
     history::{Message, MessageKind, Scope, What},
-    nemesis::{Fault, network, server},
+    nemesis::{Fault, SCHEMA_CHANGED, server},
     pipeline::{self, Store, Upstream},
     scene::Draw,
-    site::Site,
+    site::{Link, Site},
 };
 
 use dialect::Dialect;
@@ -197,11 +197,14 @@ impl Upstream for Spanner {
         verdict::judge(&lines, &Spanner::truth(self)?.partitions).map(drop)
     }
 
+    fn link(&self) -> Option<&Arc<Link>> {
+        Some(&self.site.link)
+    }
+
     fn faults(&self) -> Vec<Fault> {
-        let mut faults = network::faults(&self.site.link);
-        faults.push(server::frozen(&self.site));
+        let mut faults = vec![server::frozen(&self.site)];
         let (site, dialect) = (self.site.clone(), self.dialect.to_string());
-        faults.push(Fault::new("schema changed", 8, move |_| {
+        faults.push(Fault::new(SCHEMA_CHANGED, 8, move |_| {
             python::run(site.url()?, "world.py", &["widen", &dialect]).map(drop)
         }));
         faults

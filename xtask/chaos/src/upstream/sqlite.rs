@@ -17,7 +17,7 @@ use crate::{
     Outcome,
     format::{self, Format},
     history::{Message, MessageKind, Scope, What},
-    nemesis::{Fault, pause},
+    nemesis::{Fault, SCHEMA_CHANGED, pause},
     pipeline::{Upstream, Writer},
     writer::sqlite::{self, TABLES, keyed},
 };
@@ -149,7 +149,7 @@ impl Upstream for Sqlite {
             fault("log of the database checkpointed", 6, checkpoint_often),
             fault("vacuum", 5, vacuum),
             fault("backup taken", 4, take_a_backup),
-            fault("schema changed", 10, change),
+            fault(SCHEMA_CHANGED, 10, change),
         ]
     }
 }
