@@ -97,7 +97,8 @@ impl Round<'_> {
         pipeline.delivery = delivery(&mut chance);
         let places = self.places(&pipeline);
         let history = History::begin(path, self.begun(&pipeline, &places))?;
-        let clock = if chance.u8(..3) == 0 { Clock::new(folder)? } else { None };
+        let has_clock = self.scene.takes_another_time() && chance.u8(..3) == 0;
+        let clock = if has_clock { Clock::new(folder)? } else { None };
         let environment = clock.iter().flat_map(Clock::environment).collect();
         let program = self.program(folder, &pipeline, environment)?;
         let mut faults = pipeline.faults();

@@ -96,6 +96,12 @@ impl Scene {
         })
     }
 
+    /// Whether its processes can be shown another time. Kafka's library waits until times of that
+    /// clock, and would wait for ever, or not at all.
+    pub(crate) fn takes_another_time(self) -> bool {
+        !self.kinds().contains(&Kind::Kafka)
+    }
+
     /// # Errors
     /// There is none of this name; the message names those there are.
     pub(crate) fn named(name: &str) -> Outcome<Self> {

@@ -19,6 +19,9 @@ use crate::Outcome;
 /// Few, so that each of them changes often.
 const KEYS: i64 = 6;
 
+/// How many transactions of 100,000 rows a round has at most: all of it is read again.
+const LARGEST_MOST: u32 = 3;
+
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) const TABLES: [(&str, &[&str]); 5] = [
@@ -58,7 +61,7 @@ pub(crate) fn start(path: &Path, seed: u64) -> Application {
 fn run(path: PathBuf, seed: u64, stop: &AtomicBool) -> Outcome {
     let mut connection = Connection::open(&path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    let mut writer = Statements { chance: Rng::with_seed(seed), version: 0 };
+    let mut writer = Statements { chance: Rng::with_seed(seed), version: 0, largest: 0 };
     while !stop.load(Ordering::Relaxed) {
         match writer.transact(&mut connection) {
             Err(error) if is_passing(&error) => {}
@@ -79,6 +82,8 @@ fn is_passing(error: &rusqlite::Error) -> bool {
 struct Statements {
     chance: Rng,
     version: i64,
+    /// How many transactions of the largest kind there were.
+    largest: u32,
 }
 
 type Result<T = ()> = rusqlite::Result<T>;
@@ -159,7 +164,9 @@ impl Statements {
 
     /// A large transaction, now and then a very large one.
     fn write_much(&mut self, transaction: &Transaction<'_>) -> Result {
-        let rows = if self.chance.u8(..8) == 0 { 100_000 } else { self.chance.i64(500..4_000) };
+        let is_largest = self.largest < LARGEST_MOST && self.chance.u8(..8) == 0;
+        self.largest += u32::from(is_largest);
+        let rows = if is_largest { 100_000 } else { self.chance.i64(500..4_000) };
         let (first, version) = (self.chance.i64(1..3) * 1_000_000, self.version + 1);
         self.version += 1;
         transaction.execute(
