@@ -1,7 +1,6 @@
 use std::{
-    collections::HashSet,
     fs::{self, File},
-    io,
+    io::{self, Read},
     path::Path,
 };
 
@@ -10,8 +9,10 @@ use rowtide_failpoint::reach;
 
 use crate::{
     disk,
-    names::{Names, with_suffix},
+    names::{Closed, Names, with_suffix},
 };
+
+const BLOCK_BYTES: usize = 16 << 10;
 
 /// How closed files are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
@@ -56,6 +57,44 @@ impl Compression {
         replace().map_err(|error| disk::failure("compress", plain, error))
     }
 
+    /// Whether compressing the plain file again loses nothing of the compressed one beside it.
+    ///
+    /// Neither name says that its file is whole: other programs compress and unpack to the last name
+    /// at once, and what a crash cut short has a part of what is in the other. One of another kind is
+    /// left alone, since it would stay beside ours.
+    fn surpasses(self, compressed: &Closed) -> io::Result<bool> {
+        if compressed.suffix != self.suffix() {
+            return Ok(false);
+        }
+        let mut plain = File::open(&compressed.plain)?;
+        let mut compressed = self.reader(File::open(compressed.path())?)?;
+        let (mut block, mut same) = ([0; BLOCK_BYTES], [0; BLOCK_BYTES]);
+        loop {
+            let length = match compressed.read(&mut block) {
+                Ok(0) => return Ok(true),
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // The disk was read, and this is where the compressed file is torn.
+                Err(error) if error.raw_os_error().is_none() => return Ok(true),
+                Err(error) => return Err(error),
+            };
+            match plain.read_exact(&mut same[..length]) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+                read => read?,
+            }
+            if block[..length] != same[..length] {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn reader(self, file: File) -> io::Result<Box<dyn Read>> {
+        match self {
+            Compression::Gzip => Ok(Box::new(flate2::read::MultiGzDecoder::new(file))),
+            Compression::Zstd => zstd_reader(file),
+        }
+    }
+
     fn copy(self, from: &Path, to: &Path) -> io::Result<()> {
         let mut plain = File::open(from)?;
         let file = File::create(to)?;
@@ -85,24 +124,34 @@ fn zstd(_plain: &mut File, _file: File) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+#[cfg(feature = "zstd")]
+fn zstd_reader(file: File) -> io::Result<Box<dyn Read>> {
+    Ok(Box::new(zstd::Decoder::new(file)?))
+}
+
+#[cfg(not(feature = "zstd"))]
+fn zstd_reader(_file: File) -> io::Result<Box<dyn Read>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Clears up what a crash left, and compresses what was closed and is not compressed yet.
 pub(crate) fn tidy(names: &Names, compression: Option<Compression>) -> Result<()> {
     let failed = |error| disk::failure("clear up beside", &names.active, error);
     let closed = names.closed().map_err(failed)?;
-    let (plain, rest): (Vec<_>, Vec<_>) =
-        closed.into_iter().partition(|closed| closed.suffix.is_empty());
-    let (unfinished, finished): (Vec<_>, Vec<_>) =
-        rest.into_iter().partition(|closed| closed.suffix.ends_with(".tmp"));
+    let (unfinished, closed): (Vec<_>, Vec<_>) =
+        closed.into_iter().partition(|closed| closed.suffix.ends_with(".tmp"));
     for closed in unfinished {
         fs::remove_file(closed.path()).map_err(failed)?;
     }
-    // A compressed file has its name only once it is whole, so the plain one is not needed.
-    let finished: HashSet<_> = finished.into_iter().map(|closed| closed.plain).collect();
-    for closed in plain {
-        if finished.contains(&closed.plain) {
-            fs::remove_file(&closed.plain).map_err(failed)?;
-        } else if let Some(compression) = compression {
-            compression.compress(&closed.plain)?;
+    let Some(compression) = compression else { return Ok(()) };
+    for plain in closed.iter().filter(|closed| closed.suffix.is_empty()) {
+        let mut compressed =
+            closed.iter().filter(|other| other.plain == plain.plain && !other.suffix.is_empty());
+        let is_safe = compressed.try_fold(true, |is_safe, compressed| {
+            Ok(is_safe && compression.surpasses(compressed)?)
+        });
+        if is_safe.map_err(failed)? {
+            compression.compress(&plain.plain)?;
         }
     }
     Ok(())

@@ -1,11 +1,12 @@
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
 use rowtide_core::ErrorKind;
 
 use super::*;
+use crate::names::{Closed, with_suffix};
 
 fn rotation(bytes: u64, compression: Option<Compression>) -> Rotation {
     Rotation { bytes: Some(ByteSize(bytes)), every: None, compression }
@@ -15,11 +16,15 @@ fn open_at(directory: &Path, rotation: Rotation) -> Journal {
     Journal::open(&directory.join("out.jsonl"), rotation).unwrap()
 }
 
-/// The lines of all files, in the order of their names; the active one is the last.
+/// The lines of all files, in the order of their names; the active one is the last. Where a file is
+/// plain and compressed, the plain one counts.
 fn lines(directory: &Path) -> Vec<String> {
     let names = Names::new(directory.join("out.jsonl"));
     let mut text = String::new();
     for closed in names.closed().unwrap() {
+        if !closed.suffix.is_empty() && closed.plain.exists() {
+            continue;
+        }
         match closed.suffix.as_str() {
             "" => text += &fs::read_to_string(closed.path()).unwrap(),
             ".gz" => {
@@ -35,7 +40,22 @@ fn lines(directory: &Path) -> Vec<String> {
 
 fn suffixes(directory: &Path) -> Vec<String> {
     let names = Names::new(directory.join("out.jsonl"));
-    names.closed().unwrap().into_iter().map(|closed| closed.suffix).collect()
+    let mut closed = names.closed().unwrap();
+    closed.sort_by_key(Closed::path);
+    closed.into_iter().map(|closed| closed.suffix).collect()
+}
+
+/// Makes a closed file of `text`, which a crash of this process left, and returns its path.
+fn closed_file(directory: &Path, text: &str) -> PathBuf {
+    let path = Names::new(directory.join("out.jsonl")).next(Timestamp::now()).unwrap();
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
 }
 
 #[test]
@@ -104,7 +124,9 @@ fn a_file_is_closed_by_age_when_a_line_arrives() {
 #[test]
 fn a_crash_during_compression_leaves_every_line_once() {
     // The settings may have changed before the next start.
-    for (compression, first) in [(None, ""), (Some(Compression::Gzip), ".gz")] {
+    let cases: [(_, &[&str]); 2] =
+        [(None, &["", "", ".gz"]), (Some(Compression::Gzip), &[".gz", ".gz"])];
+    for (compression, left) in cases {
         let directory = tempfile::tempdir().unwrap();
         let mut journal = open_at(directory.path(), rotation(1, None));
         journal.append(b"a\nb\nc\n").unwrap();
@@ -113,7 +135,7 @@ fn a_crash_during_compression_leaves_every_line_once() {
         let names = Names::new(directory.path().join("out.jsonl"));
         let closed = names.closed().unwrap();
         // Before the rename, and between the rename and the removal.
-        let torn = crate::names::with_suffix(&closed[0].plain, ".gz.tmp");
+        let torn = with_suffix(&closed[0].plain, ".gz.tmp");
         fs::write(torn, "torn").unwrap();
         let plain = fs::read(&closed[1].plain).unwrap();
         Compression::Gzip.compress(&closed[1].plain).unwrap();
@@ -121,7 +143,38 @@ fn a_crash_during_compression_leaves_every_line_once() {
 
         drop(open_at(directory.path(), rotation(100, compression)));
         assert_eq!(lines(directory.path()), ["a", "b", "c"]);
-        assert_eq!(suffixes(directory.path()), [first, ".gz"]);
+        assert_eq!(suffixes(directory.path()), left);
+    }
+}
+
+#[test]
+fn a_plain_file_outlives_what_another_program_left_of_its_compression() {
+    let text = (0..5_000).map(|number| format!("{}\n", number * 7919)).collect::<String>();
+    let whole = gzip(&text);
+    for compression in [None, Some(Compression::Gzip)] {
+        for length in [0, 1, 12, whole.len() / 2, whole.len() - 1] {
+            let directory = tempfile::tempdir().unwrap();
+            let plain = closed_file(directory.path(), &text);
+            fs::write(with_suffix(&plain, ".gz"), &whole[..length]).unwrap();
+            drop(open_at(directory.path(), rotation(100, compression)));
+            assert_eq!(lines(directory.path()), text.lines().collect::<Vec<_>>(), "{length}");
+            let left: &[&str] = if compression.is_some() { &[".gz"] } else { &["", ".gz"] };
+            assert_eq!(suffixes(directory.path()), left);
+        }
+    }
+}
+
+#[test]
+fn a_compressed_file_outlives_what_another_program_left_of_its_unpacking() {
+    for (left, other) in [("a\n", ".gz"), ("", ".gz"), ("x\nb\nc\n", ".gz"), ("a\nb\nc\n", ".zst")]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let plain = closed_file(directory.path(), left);
+        let compressed = with_suffix(&plain, other);
+        fs::write(&compressed, gzip("a\nb\nc\n")).unwrap();
+        drop(open_at(directory.path(), rotation(100, Some(Compression::Gzip))));
+        assert_eq!(fs::read(&compressed).unwrap(), gzip("a\nb\nc\n"));
+        assert_eq!(fs::read_to_string(&plain).unwrap(), left);
     }
 }
 
