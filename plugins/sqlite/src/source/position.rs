@@ -110,6 +110,16 @@ impl From<&Tables> for Selection {
     }
 }
 
+impl Cell {
+    pub(crate) fn text_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Cell::Text(text) => Some(text.as_bytes()),
+            Cell::RawText(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
 impl From<ValueRef<'_>> for Cell {
     fn from(value: ValueRef<'_>) -> Self {
         match value {

@@ -86,17 +86,76 @@ impl Request<'_> {
     }
 
     /// The columns by which rows are told apart and ordered.
-    fn key(&self) -> Vec<String> {
+    fn key(&self) -> Vec<KeyColumn<'_>> {
         let definition = &self.layout.definition;
-        let column = |index: usize| quoted(&definition.columns[index].name);
+        let column = |index: usize| format!("t.{}", quoted(&definition.columns[index].name));
+        let number = |expression| vec![KeyColumn { expression, collation: None }];
         match &definition.identity {
-            Identity::Rowid(alias) => vec![alias.clone()],
-            Identity::Integer(index) => vec![column(*index)],
-            Identity::Key(unique) => {
-                unique.columns.iter().map(|(index, _)| column(*index)).collect()
-            }
+            Identity::Rowid(alias) => number(format!("t.{alias}")),
+            Identity::Integer(index) => number(column(*index)),
+            Identity::Key(unique) => unique
+                .columns
+                .iter()
+                .map(|(index, collation)| KeyColumn {
+                    expression: column(*index),
+                    collation: Some(collation),
+                })
+                .collect(),
         }
     }
+}
+
+/// A column of the key, and the collation by which the key is unique. The column may declare
+/// another one, by which two rows can be equal, and the second would never be found.
+struct KeyColumn<'a> {
+    expression: String,
+    /// None if it holds nothing but integers.
+    collation: Option<&'a str>,
+}
+
+impl KeyColumn<'_> {
+    fn collated(&self, expression: &str) -> String {
+        match self.collation {
+            Some(collation) => format!("{expression} COLLATE {collation}"),
+            None => expression.to_owned(),
+        }
+    }
+
+    /// The parameter that stands for this column. It has the collation, and not the column: SQLite
+    /// does not search an index for a row value of anything but plain columns.
+    fn parameter(&self, number: usize) -> String {
+        self.collated(&format!("?{number}"))
+    }
+
+    /// Whether SQLite takes two values of this column to be equal.
+    fn takes_for_equal(&self, one: &Cell, other: &Cell) -> bool {
+        if let (Some(one), Some(other)) = (one.text_bytes(), other.text_bytes()) {
+            return match self.collation {
+                Some("NOCASE") => without_case(one) == without_case(other),
+                Some("RTRIM") => without_spaces(one) == without_spaces(other),
+                _ => one == other,
+            };
+        }
+        match (one, other) {
+            (Cell::Real(one), Cell::Real(other)) => f64::from_bits(*one) == f64::from_bits(*other),
+            (Cell::Int(int), Cell::Real(bits)) | (Cell::Real(bits), Cell::Int(int)) => {
+                let real = f64::from_bits(*bits);
+                real as i64 == *int && *int as f64 == real
+            }
+            _ => one == other,
+        }
+    }
+}
+
+/// SQLite's own comparison ends at a zero byte, and then compares the lengths.
+fn without_case(text: &[u8]) -> (usize, Vec<u8>) {
+    let compared = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    (text.len(), compared.to_ascii_lowercase())
+}
+
+fn without_spaces(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
+    &text[..end]
 }
 
 /// Adds rows after `after` to `changes`; the key of the last one, if there may be more.
@@ -118,7 +177,11 @@ fn rows(
         let cells = (width..width + key.len())
             .map(|index| row.get_ref(index).map(Cell::from))
             .collect::<rusqlite::Result<Vec<_>>>()?;
-        if end.as_ref().is_some_and(|end| *end != cells) {
+        let is_same = |end: &Vec<Cell>| {
+            let pairs = key.iter().zip(end.iter().zip(&cells));
+            pairs.into_iter().all(|(column, (end, cell))| column.takes_for_equal(end, cell))
+        };
+        if end.as_ref().is_some_and(|end| !is_same(end)) {
             return Ok(end);
         }
         let id = id(&scope, &cells, request.id);
@@ -164,39 +227,47 @@ fn id(scope: &Arc<str>, key: &[Cell], log: i64) -> ChangeId {
 
 fn select<'a>(
     request: &Request<'_>,
-    key: &[String],
+    key: &[KeyColumn<'_>],
     after: Option<&'a [Cell]>,
 ) -> (String, Vec<&'a dyn ToSql>) {
     let definition = &request.layout.definition;
-    let qualified: Vec<_> = key.iter().map(|column| format!("t.{column}")).collect();
-    let image = definition.image("t").join(", ");
-    let (keys, table) = (qualified.join(", "), quoted(&definition.name));
+    let (image, keys) = (definition.image("t").join(", "), expressions(key));
+    let order: Vec<_> = key.iter().map(|column| column.collated(&column.expression)).collect();
+    let (order, table) = (order.join(", "), quoted(&definition.name));
     let mut values: Vec<&dyn ToSql> = Vec::new();
     let condition = match after {
         Some(cells) => {
             values.extend(cells.iter().map(|cell| cell as &dyn ToSql));
-            format!("WHERE {}", beyond(&qualified, cells))
+            format!("WHERE {}", beyond(key, cells))
         }
         None => String::new(),
     };
     // Without a limit, since rows of one key may have to stay together; reading stops by itself.
-    let sql = format!("SELECT {image}, {keys} FROM {table} AS t {condition} ORDER BY {keys}");
+    let sql = format!("SELECT {image}, {keys} FROM {table} AS t {condition} ORDER BY {order}");
     (sql, values)
+}
+
+fn expressions(key: &[KeyColumn<'_>]) -> String {
+    key.iter().map(|column| column.expression.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// The rows after a key. A row value would miss those whose key contains a NULL, which is less
 /// than everything else.
-fn beyond(columns: &[String], cells: &[Cell]) -> String {
+fn beyond(key: &[KeyColumn<'_>], cells: &[Cell]) -> String {
+    let parameter = |index: usize| key[index].parameter(index + 1);
     if !cells.contains(&Cell::Null) {
-        let marks: Vec<_> = (1..=cells.len()).map(|number| format!("?{number}")).collect();
-        return format!("({}) > ({})", columns.join(", "), marks.join(", "));
+        let parameters: Vec<_> = (0..cells.len()).map(parameter).collect();
+        return format!("({}) > ({})", expressions(key), parameters.join(", "));
     }
-    let alternatives = (0..columns.len()).map(|length| {
-        let mut terms: Vec<_> =
-            (0..length).map(|index| format!("{} IS ?{}", columns[index], index + 1)).collect();
+    let alternatives = (0..key.len()).map(|length| {
+        let mut terms: Vec<_> = (0..length)
+            .map(|index| format!("{} IS {}", key[index].expression, parameter(index)))
+            .collect();
+        let last = &key[length].expression;
         terms.push(match cells[length] {
-            Cell::Null => format!("{} IS NOT NULL", columns[length]),
-            _ => format!("{} > ?{}", columns[length], length + 1),
+            // Also here with its parameter: each must occur.
+            Cell::Null => format!("{last} IS NOT {}", parameter(length)),
+            _ => format!("{last} > {}", parameter(length)),
         });
         terms.join(" AND ")
     });
@@ -205,44 +276,121 @@ fn beyond(columns: &[String], cells: &[Cell]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use rowtide_core::settings::Tables;
 
-    /// What a chunk after each row of `t` finds, against all rows in order.
+    use super::*;
+    use crate::capture::{
+        introspection::{describe, list},
+        names::Names,
+    };
+
+    fn layout(connection: &Connection) -> Layout {
+        let listed = list(connection, &Names::new("_rowtide")).unwrap();
+        let definition = describe(connection, &listed[0]).unwrap().definition;
+        Layout::new(1, definition, &Tables::all())
+    }
+
+    fn request<'a>(layout: &'a Layout, progress: &'a Progress, rows_max: u32) -> Request<'a> {
+        let (incarnation, bytes_max) = ("i", usize::MAX);
+        Request { layout, progress, incarnation, id: 1, schema_version: 1, rows_max, bytes_max }
+    }
+
+    fn rows_of(changes: &[Change]) -> Vec<String> {
+        changes.iter().filter_map(|it| it.after.as_ref()).map(|row| format!("{row:?}")).collect()
+    }
+
+    /// Chunks of every size together are all rows, each once.
     #[track_caller]
-    fn check(declaration: &str, values: &str) {
+    fn check(schema: &str) {
         let connection = Connection::open_in_memory().unwrap();
-        let fill = format!("CREATE TABLE t (a, b, {declaration}; INSERT INTO t VALUES {values}");
-        connection.execute_batch(&fill).unwrap();
-        let columns = ["a".to_owned(), "b".to_owned()];
-        let read = |condition: &str, cells: &[Cell]| -> Vec<Vec<Cell>> {
-            let sql = format!("SELECT a, b FROM t {condition} ORDER BY a, b");
-            let mut statement = connection.prepare(&sql).unwrap();
-            for (index, cell) in cells.iter().enumerate().take(statement.parameter_count()) {
-                statement.raw_bind_parameter(index + 1, cell).unwrap();
+        connection.execute_batch(schema).unwrap();
+        let layout = layout(&connection);
+        let start = Progress::Pending { replaces: false };
+        let all = read(&connection, &request(&layout, &start, u32::MAX)).unwrap();
+        let mut all = rows_of(&all.changes);
+        let count: u32 =
+            connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        assert!(count > 2);
+        assert_eq!(all.len(), count as usize, "{schema}");
+        all.sort();
+        for rows_max in 1..=3 {
+            let (mut progress, mut found) = (start.clone(), Vec::new());
+            while progress != Progress::Done {
+                let chunk = read(&connection, &request(&layout, &progress, rows_max)).unwrap();
+                found.extend(rows_of(&chunk.changes));
+                progress = chunk.next;
             }
-            let mut rows = statement.raw_query();
-            let mut found = Vec::new();
-            while let Some(row) = rows.next().unwrap() {
-                found.push(vec![row.get_ref(0).unwrap().into(), row.get_ref(1).unwrap().into()]);
-            }
-            found
-        };
-        let all = read("", &[]);
-        assert!(all.len() > 3);
-        for (index, cells) in all.iter().enumerate() {
-            let condition = format!("WHERE {}", beyond(&columns, cells));
-            assert_eq!(read(&condition, cells), all[index + 1..], "{cells:?}");
+            found.sort();
+            assert_eq!(found, all, "{schema}, {rows_max} a chunk");
         }
     }
+
+    const HIDDEN: &str = "rowid, oid, _rowid_";
 
     #[test]
     fn no_row_is_missed_after_any_key() {
         let values = "(1,2), (1,3), (2,1), (2,5), (3,9), (-9e999,1), (9e999,1), (x'00','a'), \
                       ('a',x''), ('','z'), (1.5,1)";
-        check("PRIMARY KEY (a, b)) WITHOUT ROWID", values);
-        check(
-            "PRIMARY KEY (a, b))",
-            &format!("{values}, (NULL,1), (1,NULL), (NULL,NULL), ('a',NULL)"),
-        );
+        check(&format!(
+            "CREATE TABLE t (a, b, PRIMARY KEY (a, b)) WITHOUT ROWID; INSERT INTO t VALUES {values}"
+        ));
+        check(&format!(
+            "CREATE TABLE t (a, b, {HIDDEN}, PRIMARY KEY (a, b)); INSERT INTO t (a, b) VALUES \
+             {values}, (NULL,1), (1,NULL), (NULL,NULL), ('a',NULL), (NULL,1), (NULL,1.0), (NULL,2)"
+        ));
+    }
+
+    #[test]
+    fn no_row_is_missed_whatever_collations_column_and_key_have() {
+        let words = "('A','x'), ('a','X'), ('b','x'), ('B ','x '), ('a ','x'), ('b','y')";
+        let collations = ["BINARY", "NOCASE", "RTRIM"];
+        for (column, key) in
+            collations.iter().flat_map(|column| collations.map(|key| (column, key)))
+        {
+            for order in ["", "DESC"] {
+                check(&format!(
+                    "CREATE TABLE t (a TEXT COLLATE {column}, b, \
+                     PRIMARY KEY (a COLLATE {key} {order})) WITHOUT ROWID; \
+                     INSERT OR IGNORE INTO t VALUES {words}"
+                ));
+                check(&format!(
+                    "CREATE TABLE t (a TEXT COLLATE {column}, b TEXT COLLATE {column}, \
+                     PRIMARY KEY (b COLLATE {key}, a COLLATE {key} {order})) WITHOUT ROWID; \
+                     INSERT OR IGNORE INTO t VALUES {words}"
+                ));
+                check(&format!(
+                    "CREATE TABLE t (a TEXT COLLATE {column}, b TEXT, {HIDDEN}, \
+                     PRIMARY KEY (a COLLATE {key}, b COLLATE {key} {order})); \
+                     INSERT OR IGNORE INTO t (a, b) VALUES {words}, (NULL,'x'), (NULL,'X'), \
+                     (NULL,'x '), ('a',NULL), ('A',NULL), (NULL,char(0,65)), (NULL,char(0,66))"
+                ));
+            }
+        }
+    }
+
+    #[test]
+    fn the_rows_after_a_key_are_searched_for_and_not_sorted() {
+        for (column, key) in [("BINARY", "NOCASE"), ("NOCASE", "BINARY"), ("RTRIM", "RTRIM")] {
+            for columns in [format!("a COLLATE {key}"), format!("b, a COLLATE {key}")] {
+                let connection = Connection::open_in_memory().unwrap();
+                let make = format!(
+                    "CREATE TABLE t (a TEXT COLLATE {column}, b, PRIMARY KEY ({columns})) \
+                     WITHOUT ROWID"
+                );
+                connection.execute_batch(&make).unwrap();
+                let layout = layout(&connection);
+                let request = request(&layout, &Progress::Done, 1);
+                let key = request.key();
+                let after = vec![Cell::Text("a".to_owned()); key.len()];
+                let (sql, values) = select(&request, &key, Some(&after));
+                let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+                let steps = plan
+                    .query_map(params_from_iter(values), |row| row.get::<_, String>(3))
+                    .unwrap();
+                let steps: Vec<_> = steps.map(|step| step.unwrap()).collect();
+                assert_eq!(steps.len(), 1, "{steps:?}");
+                assert!(steps[0].starts_with("SEARCH t USING PRIMARY KEY"), "{steps:?}");
+            }
+        }
     }
 }
