@@ -1,20 +1,24 @@
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use rowtide_core::{Error, Result, settings::ByteSize};
 use rowtide_failpoint::reach;
 use rowtide_lockfile::{LockFile, this_process};
 
 use crate::{
+    age::Age,
     compression::{self, Compression},
     disk,
     names::Names,
     place,
 };
+
+/// A file system takes its times from a clock that goes in steps, and is behind by up to one.
+const TICK: Duration = Duration::from_millis(10);
 
 /// A file of whole lines that only this process appends to, and its predecessors.
 ///
@@ -23,8 +27,10 @@ pub(crate) struct Journal {
     names: Names,
     rotation: Rotation,
     file: File,
-    /// When the first line of the file was written.
-    begun: Timestamp,
+    /// Counted from the first line of the file.
+    age: Age,
+    /// When the file before was closed, or later; no name goes before it.
+    last_closing: DateTime,
     length: u64,
     /// How much of the file is on the disk for certain.
     durable: u64,
@@ -50,14 +56,15 @@ impl Journal {
         let has_new_name = !path.exists();
         let failed = |error| disk::failure("open", path, error);
         let mut file = open(&names).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
         let length = repair(&mut file).map_err(failed)?;
         reach!("file: torn line cut off");
-        let begun = begun(&file).map_err(failed)?;
         Ok(Self {
             names,
             rotation,
             file,
-            begun,
+            age: age(&metadata),
+            last_closing: last_closing(&metadata),
             length,
             durable: length,
             has_new_name,
@@ -74,7 +81,7 @@ impl Journal {
                 self.rotate()?;
             }
             if self.length == 0 {
-                self.begun = Timestamp::now();
+                self.age = Age::zero();
             }
             let (part, next) = rest.split_at(self.room_for(rest));
             if let Err(error) = self.file.write_all(part) {
@@ -116,11 +123,7 @@ impl Journal {
 
     fn is_due(&self) -> bool {
         let is_full = self.rotation.bytes.is_some_and(|limit| self.length >= limit.0);
-        let age = || Duration::try_from(Timestamp::now().duration_since(self.begun));
-        let is_old = || {
-            let every = self.rotation.every;
-            every.is_some_and(|limit| age().is_ok_and(|age| age >= limit))
-        };
+        let is_old = || self.rotation.every.is_some_and(|limit| self.age.elapsed() >= limit);
         self.length > 0 && (is_full || is_old())
     }
 
@@ -139,15 +142,16 @@ impl Journal {
         place::check_unmoved(&active, &self.file, self.length)?;
         self.sync_file()?;
         let failed = |error| disk::failure("rename", &active, error);
-        let closed = self.names.next(Timestamp::now()).map_err(failed)?;
+        let closed = self.names.next(Timestamp::now(), self.last_closing).map_err(failed)?;
+        self.last_closing = closed.closed_at;
         reach!("file: synced, not renamed");
-        fs::rename(&active, &closed).map_err(failed)?;
+        fs::rename(&active, &closed.plain).map_err(failed)?;
         reach!("file: renamed, no file begun");
         self.file = open(&self.names).map_err(|error| disk::failure("open", &active, error))?;
         (self.length, self.durable, self.has_new_name) = (0, 0, true);
         reach!("file: next file begun");
         match self.rotation.compression {
-            Some(compression) => compression.compress(&closed),
+            Some(compression) => compression.compress(&closed.plain),
             None => Ok(()),
         }
     }
@@ -207,11 +211,19 @@ fn end_of_last_line(file: &mut File, length: u64) -> io::Result<u64> {
     Ok(0)
 }
 
-/// When the file was made, as far as the file system knows.
-fn begun(file: &File) -> io::Result<Timestamp> {
-    let metadata = file.metadata()?;
-    let time = metadata.created().or_else(|_| metadata.modified())?;
-    Ok(Timestamp::try_from(time).unwrap_or_else(|_| Timestamp::now()))
+/// The age of a file, as far as the file system knows.
+fn age(metadata: &Metadata) -> Age {
+    let birth = metadata.created().or_else(|_| metadata.modified());
+    birth.map_or_else(|_| Age::zero(), Age::since)
+}
+
+/// A time that is not before the closing of the file before, which was closed just before this one
+/// was made, as long as the clock did not go back in between.
+fn last_closing(metadata: &Metadata) -> DateTime {
+    let times = [metadata.created(), metadata.modified()];
+    let times = times.into_iter().filter_map(|time| Timestamp::try_from(time.ok()?).ok());
+    let latest = times.max().map(|time| TimeZone::UTC.to_datetime(time));
+    latest.map_or(DateTime::MIN, |latest| latest.saturating_add(TICK))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
+    time::SystemTime,
 };
 
 use rowtide_core::ErrorKind;
@@ -47,7 +48,10 @@ fn suffixes(directory: &Path) -> Vec<String> {
 
 /// Makes a closed file of `text`, which a crash of this process left, and returns its path.
 fn closed_file(directory: &Path, text: &str) -> PathBuf {
-    let path = Names::new(directory.join("out.jsonl")).next(Timestamp::now()).unwrap();
+    let path = Names::new(directory.join("out.jsonl"))
+        .next(Timestamp::now(), DateTime::MIN)
+        .unwrap()
+        .plain;
     fs::write(&path, text).unwrap();
     path
 }
@@ -112,13 +116,63 @@ fn a_file_is_closed_by_age_when_a_line_arrives() {
     journal.append(b"a\n").unwrap();
     journal.append(b"b\n").unwrap();
     assert_eq!(suffixes(directory.path()).len(), 0);
-    journal.begun -= Duration::from_secs(61);
+    journal.age = Age::since(SystemTime::now() - Duration::from_secs(61));
     journal.append(b"c\n").unwrap();
     journal.flush().unwrap();
     assert_eq!(suffixes(directory.path()).len(), 1);
     assert_eq!(lines(directory.path()), ["a", "b", "c"]);
     journal.append(b"d\n").unwrap();
     assert_eq!(suffixes(directory.path()).len(), 1);
+}
+
+#[test]
+fn a_clock_that_went_back_keeps_no_file_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let every = Some(Duration::from_secs(60));
+    let mut journal = open_at(directory.path(), Rotation { every, ..Rotation::default() });
+    journal.append(b"a\n").unwrap();
+    // As if it had been opened now, and made by a clock that was an hour ahead.
+    journal.age = Age::since(SystemTime::now() + Duration::from_secs(3600));
+    journal.append(b"b\nc\n").unwrap();
+    assert_eq!(suffixes(directory.path()).len(), 1);
+    journal.append(b"d\n").unwrap();
+    assert_eq!(suffixes(directory.path()).len(), 1);
+}
+
+/// The closed files, which are moved away.
+fn taken(directory: &Path) -> Vec<PathBuf> {
+    let closed = Names::new(directory.join("out.jsonl")).closed().unwrap();
+    let paths: Vec<_> = closed.iter().map(Closed::path).collect();
+    paths.iter().for_each(|path| fs::remove_file(path).unwrap());
+    paths
+}
+
+#[test]
+fn names_sort_behind_files_that_were_moved_away_before_the_clock_went_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open_at(directory.path(), rotation(1, None));
+    let ahead = Timestamp::now() + Duration::from_secs(3600);
+    let mut names = Vec::new();
+    // The last closing was by a clock that was an hour ahead.
+    journal.last_closing = TimeZone::UTC.to_datetime(ahead);
+    journal.append(b"a\nb\n").unwrap();
+    names.extend(taken(directory.path()));
+    journal.append(b"c\n").unwrap();
+    names.extend(taken(directory.path()));
+    drop(journal);
+
+    // So was the last write, before a restart.
+    let active = File::options().append(true).open(directory.path().join("out.jsonl")).unwrap();
+    active.set_modified((ahead + Duration::from_secs(3600)).into()).unwrap();
+    let mut journal = open_at(directory.path(), rotation(1, None));
+    journal.append(b"d\n").unwrap();
+    names.extend(taken(directory.path()));
+    let last = Closed::path(
+        &journal.names.next(ahead + Duration::from_secs(3600), DateTime::MIN).unwrap(),
+    );
+    names.insert(2, last);
+    assert_eq!(names.len(), 4);
+    assert!(names.is_sorted_by(|one, next| one < next), "{names:?}");
 }
 
 #[test]
@@ -185,7 +239,8 @@ fn a_crash_during_rotation_leaves_every_line_once() {
     journal.append(b"a\n").unwrap();
     journal.flush().unwrap();
     // The file has its other name, and the next one is not there yet.
-    fs::rename(&journal.names.active, journal.names.next(Timestamp::now()).unwrap()).unwrap();
+    let closed = journal.names.next(Timestamp::now(), journal.last_closing).unwrap();
+    fs::rename(&journal.names.active, closed.plain).unwrap();
     drop(journal);
     let mut journal = open_at(directory.path(), rotation(100, None));
     journal.append(b"b\n").unwrap();

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod age;
 mod checkpoint;
 mod checkpoint_file;
 mod compression;

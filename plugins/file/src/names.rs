@@ -28,7 +28,7 @@ pub(crate) struct Closed {
     pub(crate) plain: PathBuf,
     /// What its name has after that: nothing, `.gz`, `.gz.tmp` and so on.
     pub(crate) suffix: String,
-    closed_at: DateTime,
+    pub(crate) closed_at: DateTime,
 }
 
 impl Names {
@@ -51,13 +51,15 @@ impl Names {
         with_suffix(&self.active, ".lock")
     }
 
-    /// A name for the file that is closed `now`, after all names that are there.
-    pub(crate) fn next(&self, now: Timestamp) -> io::Result<PathBuf> {
-        let now = TimeZone::UTC.to_datetime(now);
-        let latest = self.closed()?.into_iter().map(|closed| closed.closed_at).max();
-        let after_latest = latest.map(|latest| latest.saturating_add(1.microsecond()));
-        let time = now.max(after_latest.unwrap_or(now)).strftime(TIME_FORMAT);
-        Ok(self.directory().join(format!("{}.{time}{}", self.stem, self.extension)))
+    /// The file that is closed `now`: by its name it is later than all that are there, and than what
+    /// was closed at `last` and may be somewhere else by now.
+    pub(crate) fn next(&self, now: Timestamp, last: DateTime) -> io::Result<Closed> {
+        let there = self.closed()?.into_iter().map(|closed| closed.closed_at);
+        let latest = there.fold(last, DateTime::max);
+        let closed_at = TimeZone::UTC.to_datetime(now).max(latest.saturating_add(1.microsecond()));
+        let time = closed_at.strftime(TIME_FORMAT);
+        let plain = self.directory().join(format!("{}.{time}{}", self.stem, self.extension));
+        Ok(Closed { plain, suffix: String::new(), closed_at })
     }
 
     /// The closed files, oldest first, and what a crash left of their compression.
@@ -110,7 +112,7 @@ mod tests {
             let names = Names::new(directory.path().join(active));
             let mut made = Vec::new();
             for second in [5, 3, 3, 9] {
-                let path = names.next(time(second)).unwrap();
+                let path = names.next(time(second), DateTime::MIN).unwrap().plain;
                 fs::write(&path, "").unwrap();
                 made.push(path);
             }
@@ -118,6 +120,19 @@ mod tests {
             let closed = names.closed().unwrap().into_iter().map(|closed| closed.plain);
             assert_eq!(closed.collect::<Vec<_>>(), made);
         }
+    }
+
+    #[test]
+    fn names_sort_even_if_the_files_before_are_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let names = Names::new(directory.path().join("orders.jsonl"));
+        let (mut last, mut made) = (DateTime::MIN, Vec::new());
+        for second in [5, 3, 3, 9] {
+            let closed = names.next(time(second), last).unwrap();
+            last = closed.closed_at;
+            made.push(closed.plain);
+        }
+        assert!(made.is_sorted_by(|one, next| one < next), "{made:?}");
     }
 
     #[test]
