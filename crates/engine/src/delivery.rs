@@ -372,7 +372,9 @@ impl<'a> DeliveryLoop<'a> {
                 self.accept_idle(&partition);
             }
             Content::Event(Event::Children { partitions }, _) => {
-                self.control.drain.announce(&partition, &partitions);
+                if self.control.until == Until::CaughtUp {
+                    self.control.drain.announce(&partition, &partitions);
+                }
                 self.partitions.announce(&partition, partitions)?;
                 reach!("engine: children told, not saved");
             }

@@ -153,10 +153,15 @@ impl Recovery {
             self.checkpoint = Some(Checkpoint::new(store, name, environment));
         }
         let context = self.context();
-        let source = self.pipeline.source.open(&context).await?;
+        if self.entry == Entry::Claim {
+            // It waited, and something failed before it could claim.
+            context.note_waited_for_lock();
+        }
+        let source = self.pipeline.source.open(&context).await;
         if context.waited_for_lock() && !mutant::active(Mutant::ForgetsTheWaitForALock) {
             self.entry = Entry::Claim;
         }
+        let source = source?;
         let sink = self.pipeline.sink.open(&context).await?;
         reach!("engine: opened, not claimed");
         Ok(Ends { context, source, sink })

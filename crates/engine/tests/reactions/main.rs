@@ -102,6 +102,17 @@ async fn recovery_claims_anew_where_the_source_waited_for_its_lock() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn that_the_source_waited_for_its_lock_outlives_a_failure_to_open_it() {
+    let script = whole(vec![changes(1, 2)]);
+    script.lines().flushes.push_back(Err(Error::transient("gone")));
+    script.lines().events.push_back(vec![changes(1, 2), idle(2)]);
+    script.lines().waits_for_lock = true;
+    script.lines().source_openings.extend([Ok(()), Err(Error::transient("down"))]);
+    script.run(Delivery::default(), pending()).await.unwrap();
+    assert_eq!((script.count("claim"), script.count("prove")), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_was_shut_out_saves_and_acknowledges_nothing() {
     let script = whole(vec![changes(1, 2), idle(2)]);
     script.lines().is_taken_over = true;

@@ -37,6 +37,8 @@ pub struct Lines {
     /// How long each write takes.
     pub write_takes: Duration,
     /// What each opening of the sink comes to.
+    /// Behind an error it waits for its lock no more.
+    pub source_openings: VecDeque<Result<()>>,
     pub sink_openings: VecDeque<Result<()>>,
     /// How long each takes.
     pub sink_opening_takes: Duration,
@@ -163,6 +165,11 @@ macro_rules! opens {
                         lines.epoch += 1;
                         lines.waits_for_lock = false;
                     }
+                }
+                if $name == "source" {
+                    let opening = self.lines().source_openings.pop_front().unwrap_or(Ok(()));
+                    self.lines().waits_for_lock &= opening.is_ok();
+                    opening?;
                 }
                 if $name == "sink" {
                     let takes = self.lines().sink_opening_takes;

@@ -75,7 +75,8 @@ pub(crate) async fn open(
     }
     let mut listener = others.lock().await?;
     let mut spare = None;
-    let lock = if lock::try_lock(&mut listener, table).await? {
+    let is_free = lock::try_lock(&mut listener, table).await?;
+    let lock = if is_free && !context.waited_for_lock() {
         let lock = Lock::held(listener, context);
         spare = Some(others.reading().await?);
         lock
@@ -83,7 +84,10 @@ pub(crate) async fn open(
         // Perhaps for long: nothing is kept open meanwhile that has no use, and what was true
         // before need not be so any more.
         drop(others);
-        lock::wait(&mut listener, table, context).await?;
+        if !is_free {
+            lock::wait(&mut listener, table, context).await?;
+        }
+        lock::await_predecessor(context).await?;
         let lock = Lock::held(listener, context);
         connection = postgres::connect(&options, CONNECT_WITHIN).await?;
         lock

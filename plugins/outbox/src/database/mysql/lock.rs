@@ -40,7 +40,8 @@ impl Lock {
         context: &Context,
     ) -> Result<Self> {
         let mut connection = mysql::connect(options, CONNECT_WITHIN).await?;
-        let mut has_waited = false;
+        // Also by an earlier attempt, which failed before it had the lock.
+        let mut has_waited = context.waited_for_lock();
         while !try_lock(&mut connection, &name).await? {
             if !has_waited {
                 has_waited = true;

@@ -101,9 +101,13 @@ pub(super) async fn wait(listener: &mut PgListener, table: i64, context: &Contex
     loop {
         pause(TRY_EVERY, context).await?;
         if try_lock(listener, table).await? {
-            break;
+            return Ok(());
         }
     }
+}
+
+/// Lets whoever had the lock before notice that it is lost.
+pub(super) async fn await_predecessor(context: &Context) -> Result<()> {
     pause(PREDECESSOR_NOTICES, context).await?;
     tracing::info!("took the lock of the outbox over");
     Ok(())
