@@ -8,6 +8,7 @@ use crate::{
         names::{Names, quoted},
         table::{Definition, Identity, Shape, Unique},
     },
+    checkpoint::file,
     connection::failure,
 };
 
@@ -36,11 +37,29 @@ pub(crate) fn list(connection: &Connection, names: &Names) -> Result<Vec<Listed>
     let is_other = |name: &str| {
         prefixes.iter().any(|prefix| name.strip_prefix(prefix).is_some_and(|x| x.starts_with('_')))
     };
+    let has_checkpoint = has_checkpoint(connection)?;
+    let is_checkpoint =
+        |name: &str| has_checkpoint && file::TABLES.iter().any(|(own, _)| *own == name);
     listed.retain(|table| {
-        let name = &table.name;
-        !name.starts_with("sqlite_") && !names.is_ours(name) && !is_other(name)
+        let name = table.name.as_str();
+        let is_internal = name.starts_with("sqlite_") || is_checkpoint(name);
+        !is_internal && !names.is_ours(name) && !is_other(name)
     });
     Ok(listed)
+}
+
+/// Whether the checkpoint store is in this very database: each of its saves would be a change, which
+/// makes a save. Only both tables with all their columns are the store's, and not tables of the
+/// user's that happen to be called so.
+fn has_checkpoint(connection: &Connection) -> Result<bool> {
+    for (table, columns) in file::TABLES {
+        let sql = "SELECT name FROM pragma_table_xinfo(?1, 'main') ORDER BY cid";
+        let found: Vec<String> = query(connection, sql, [table], |row| row.get(0))?;
+        if found != columns {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The prefixes of all logs in the database: two that captured each other would never end.
@@ -262,6 +281,21 @@ mod tests {
         assert!(found("CREATE TABLE t (a UNIQUE, b)").unwrap().warnings.is_empty());
         let random = "CREATE TABLE t (a NOT NULL DEFAULT (random()) UNIQUE)";
         assert!(found(random).unwrap().warnings[0].contains("\"a\""));
+    }
+
+    #[test]
+    fn the_tables_of_a_checkpoint_are_left_out_and_others_of_such_a_name_are_not() {
+        let names = |sql: &str| {
+            let connection = Connection::open_in_memory().unwrap();
+            connection.execute_batch(sql).unwrap();
+            let listed = list(&connection, &Names::new("_rowtide")).unwrap();
+            listed.into_iter().map(|table| table.name).collect::<Vec<_>>()
+        };
+        let [checkpoint, claim] = [file::STATEMENTS[0], file::STATEMENTS[1]];
+        assert_eq!(names(&format!("{checkpoint}; {claim}; CREATE TABLE t (a)")), ["t"]);
+        assert_eq!(names(claim), ["rowtide_claim"]);
+        let theirs = format!("{checkpoint}; CREATE TABLE rowtide_claim (pipeline, amount)");
+        assert_eq!(names(&theirs), ["rowtide_checkpoint", "rowtide_claim"]);
     }
 
     #[test]

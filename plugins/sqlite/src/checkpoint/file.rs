@@ -32,6 +32,12 @@ pub(crate) const STATEMENTS: &[&str] = &[
      checkpoint BLOB NOT NULL, checksum BLOB NOT NULL) WITHOUT ROWID",
 ];
 
+/// The tables that the statements make, and their columns.
+pub(crate) const TABLES: [(&str, &[&str]); 2] = [
+    ("rowtide_checkpoint", &["pipeline", "partition", "state", "checksum"]),
+    ("rowtide_claim", &["pipeline", "epoch", "owner", "checkpoint", "checksum"]),
+];
+
 /// The file, its one connection, and the locks of the pipelines that were claimed through it.
 pub(crate) struct CheckpointFile {
     database: Database,

@@ -1,7 +1,9 @@
 //! Nothing is lost and nothing is out of order, wherever reading stops.
 
 use crate::support::{Random, Replica, SCHEMA, TABLES, Upstream, changes, next, position, write};
-use rowtide_core::{Event, Operation};
+use rowtide_core::{
+    CheckpointUpdate, Event, Operation, PartitionState, Progress, registry, settings::Settings,
+};
 use rusqlite::Connection;
 
 fn fill(connection: &Connection, random: &mut Random, count: usize) {
@@ -162,6 +164,28 @@ async fn every_journal_mode_is_read_and_kept() {
             upstream.connect().query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
         // Only these two are kept in the file.
         assert_eq!(now, if mode == "wal" { "wal" } else { "delete" });
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_in_the_file_that_is_read_is_not_a_change() {
+    let upstream = Upstream::new("CREATE TABLE t (a INTEGER PRIMARY KEY)");
+    let partition = upstream.first().await;
+    let settings = Settings::from(serde_json::json!({"path": upstream.path}));
+    let factory = registry::checkpoint("sqlite", &settings).unwrap();
+    let store = factory.open(&upstream.context()).await.unwrap();
+    let owner = rowtide_lockfile::this_process();
+    let claim = store.claim("p", &owner).await.unwrap();
+    let mut at = None;
+    for round in 1..4 {
+        upstream.execute(&format!("INSERT INTO t VALUES ({round})"));
+        let events = upstream.read(&partition, at.take()).await.unwrap();
+        let tables = changes(&events).into_iter().map(|it| it.table.name.to_string());
+        assert!(tables.clone().all(|name| name == "t"), "{:?}", tables.collect::<Vec<_>>());
+        at = events.last().and_then(position).cloned();
+        let progress = Progress::Delivered(at.clone().unwrap());
+        let states = vec![PartitionState { partition: partition.clone(), progress }];
+        store.save(&claim, &CheckpointUpdate { states, forgotten: vec![] }).await.unwrap();
     }
 }
 
