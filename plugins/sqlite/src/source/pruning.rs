@@ -95,6 +95,13 @@ impl Shared {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits for `pause`, or until the stop.
+    fn is_stopped_within(&self, pause: Duration) -> bool {
+        let running = |noted: &mut Noted| !noted.is_stopped;
+        let waited = self.changed.wait_timeout_while(self.noted(), pause, running);
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_stopped
+    }
+
     /// Waits for something to write down, and until `next`; a stop ends both, and so does a long
     /// time without news.
     fn wait(&self, next: Instant) -> (Option<Acknowledged>, bool) {
@@ -144,21 +151,24 @@ impl Pruning {
         }
         let mut connection = database.connect()?;
         loop {
-            let begun = Instant::now();
-            let is_done = self.batch(&mut connection, acknowledged)?;
-            if is_done || shared.noted().is_stopped {
+            let Some(held) = self.batch(&mut connection, acknowledged)? else { return Ok(()) };
+            // Nine tenths of the time are the application's.
+            if shared.is_stopped_within(held * 9) {
                 return Ok(());
             }
-            // Nine tenths of the time are the application's.
-            thread::sleep(begun.elapsed() * 9);
         }
     }
 
-    /// One short write transaction; whether nothing is left to prune after it.
-    fn batch(&self, connection: &mut Connection, acknowledged: Acknowledged) -> Result<bool> {
+    /// One short write transaction; how long it held the lock, if something is left to prune.
+    fn batch(
+        &self,
+        connection: &mut Connection,
+        acknowledged: Acknowledged,
+    ) -> Result<Option<Duration>> {
         let doing = |error| failure(format!("failed to prune {}", self.names.log()), error);
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(doing)?;
+        let begun = Instant::now();
         registration::acknowledge(&transaction, &self.names, &self.pipeline, acknowledged)?;
         let is_done = match self.every {
             Some(_) => self.delete(&transaction)?,
@@ -167,7 +177,7 @@ impl Pruning {
         reach!("sqlite: pruned, not committed");
         transaction.commit().map_err(doing)?;
         reach!("sqlite: pruned");
-        Ok(is_done)
+        Ok((!is_done).then(|| begun.elapsed()))
     }
 
     /// Deletes rows below the slowest pipeline's own, which stays: it proves the position. So does
@@ -252,7 +262,69 @@ impl Pruning {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
+
+    /// A log of `rows` rows that nobody needs.
+    fn pruning(path: PathBuf, rows: i64) -> Pruning {
+        let names = Names::new("_r");
+        let connection = Connection::open(&path).unwrap();
+        let make = format!(
+            "CREATE TABLE {log} (id INTEGER PRIMARY KEY, v0); {}; \
+             CREATE TABLE {} (id INTEGER PRIMARY KEY, table_name, until); \
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT {rows}) \
+             INSERT INTO {log} SELECT i, 1 FROM n",
+            registration::create_statement(&names),
+            names.layout(),
+            log = names.log(),
+        );
+        connection.execute_batch(&make).unwrap();
+        Pruning {
+            database: Database { path, busy_timeout: Duration::from_secs(60) },
+            names,
+            pipeline: "p".to_owned(),
+            every: Some(Duration::from_millis(1)),
+            log_bytes_warn: ByteSize::from_mib(1024),
+        }
+    }
+
+    #[test]
+    fn a_stop_does_not_wait_for_the_pause_between_two_transactions() {
+        const LONG: Duration = Duration::from_secs(60);
+        let shared = Arc::<Shared>::default();
+        let theirs = Arc::clone(&shared);
+        let begun = Instant::now();
+        let pausing = thread::spawn(move || theirs.is_stopped_within(LONG));
+        shared.noted().is_stopped = true;
+        shared.changed.notify_all();
+        assert!(pausing.join().unwrap());
+        assert!(begun.elapsed() < LONG);
+        assert!(!Shared::default().is_stopped_within(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn the_wait_for_a_lock_of_the_applications_is_not_paid_back_nine_times() {
+        let folder = tempfile::tempdir().unwrap();
+        let pruning = pruning(folder.path().join("a.db"), 10 * ROWS_PER_BATCH);
+        let application = Connection::open(&pruning.database.path).unwrap();
+        application.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let (path, names) = (pruning.database.path.clone(), pruning.names.clone());
+        let held = Duration::from_secs(3);
+        let pruner = Pruner::start(pruning);
+        pruner.note(Acknowledged { id: 1, is_finished: false });
+        thread::sleep(held);
+        application.execute_batch("COMMIT").unwrap();
+        let begun = Instant::now();
+        let connection = Connection::open(path).unwrap();
+        connection.busy_timeout(Duration::from_secs(60)).unwrap();
+        let count = format!("SELECT count(*) FROM {}", names.log());
+        while connection.query_row(&count, [], |row| row.get::<_, i64>(0)).unwrap() > 1 {
+            thread::sleep(Duration::from_millis(5));
+            assert!(begun.elapsed() < held * 9, "the log is not pruned");
+        }
+        drop(pruner);
+    }
 
     #[test]
     fn the_size_of_the_log_and_the_slowest_pipeline_are_known() {
