@@ -3,6 +3,7 @@
 //! Each row carries a digest of all its fields, and the claim of a pipeline one of all its rows,
 //! since SQLite itself notices neither a flipped digit nor a missing row.
 
+mod checksum;
 pub(crate) mod file;
 
 use std::{path::PathBuf, sync::Arc};
@@ -288,6 +289,44 @@ mod tests {
         std::fs::write(folder.path(), "").unwrap();
         assert!(folder.open().await.load("p").await.is_err());
         assert!(claim(&*folder.open().await, "p").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_looked_for_is_not_an_empty_one() {
+        let folder = Folder::new();
+        // A file where its folder should be.
+        std::fs::write(folder.path(), "").unwrap();
+        let path = folder.path().join("c.db");
+        let config = SqliteCheckpointConfig { path, busy_timeout: five_seconds() };
+        let store = config.open(&Context::new("p", Shutdown::never())).await.unwrap();
+        let error = store.load("p").await.unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::Config, "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_moved_away_during_the_run_is_gone_and_not_empty() {
+        for mode in ["wal", "delete"] {
+            for is_replaced in [false, true] {
+                let folder = Folder::new();
+                folder.filled().await;
+                let application = Connection::open(folder.path()).unwrap();
+                application.pragma_update(None, "journal_mode", mode).unwrap();
+                let store = folder.open().await;
+                let claim = claim(&*store, "p").await.unwrap();
+                std::fs::rename(folder.path(), folder.0.path().join("away.db")).unwrap();
+                if is_replaced {
+                    std::fs::copy(folder.0.path().join("away.db"), folder.path()).unwrap();
+                }
+                let update = CheckpointUpdate { states: vec![state("a", "18")], forgotten: vec![] };
+                for error in [
+                    store.load("p").await.unwrap_err(),
+                    store.save(&claim, &update).await.unwrap_err(),
+                ] {
+                    assert_eq!(error.kind(), &ErrorKind::Fatal, "{mode}: {error}");
+                    assert!(error.message().contains("gone"), "{mode}: {error}");
+                }
+            }
+        }
     }
 
     #[tokio::test]

@@ -1,6 +1,10 @@
 //! How every connection of ours is opened, and what an error of SQLite means.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rowtide_core::{Error, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
@@ -39,6 +43,39 @@ impl Database {
         // The first statement that reads the file: a file that is no database is found here.
         connection.query_row("SELECT count(*) FROM sqlite_master LIMIT 1", [], |_| Ok(()))
     }
+}
+
+/// What tells one file from another of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileIdentity(u64, u64);
+
+impl FileIdentity {
+    #[cfg(unix)]
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        fs::metadata(path).map(|file| Self(file.dev(), file.ino()))
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(|_| Self(0, 0))
+    }
+}
+
+/// Classifies what the file system said while `doing`.
+pub(crate) fn file_failure(doing: impl Into<String>, error: io::Error) -> Error {
+    use io::ErrorKind::{
+        InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied,
+        ReadOnlyFilesystem, Unsupported,
+    };
+    let made = match error.kind() {
+        InvalidFilename | InvalidInput | IsADirectory | NotADirectory | NotFound
+        | PermissionDenied | ReadOnlyFilesystem | Unsupported => Error::config(doing)
+            .key("path")
+            .help("name a file in a folder of a local disk that this user can write to"),
+        _ => Error::transient(doing),
+    };
+    made.because(error)
 }
 
 /// Classifies what SQLite said while `doing`, a fragment that names the file or table.

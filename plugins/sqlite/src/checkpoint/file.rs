@@ -20,7 +20,10 @@ use rowtide_lockfile::LockFile;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, config::DbConfig, params};
 use sha2::{Digest, Sha256};
 
-use crate::connection::{Database, failure};
+use crate::{
+    checkpoint::checksum::{claim_checksum, digest_of_rows, state_checksum},
+    connection::{Database, FileIdentity, failure, file_failure},
+};
 
 /// What the store keeps in its file: the rows of all pipelines, and one claim a pipeline.
 pub(crate) const STATEMENTS: &[&str] = &[
@@ -47,6 +50,8 @@ pub(crate) struct CheckpointFile {
 #[derive(Default)]
 struct Opened {
     connection: Option<Connection>,
+    /// What the connection has open.
+    file: Option<FileIdentity>,
     locks: HashMap<String, LockFile>,
 }
 
@@ -69,7 +74,8 @@ impl CheckpointFile {
 
     /// Loads on a connection of its own, so that it makes neither a file nor a table.
     pub(crate) fn load(&self, pipeline: &str) -> Result<Vec<PartitionState>> {
-        if !fs::exists(&self.database.path).is_ok_and(|exists| exists) {
+        self.check_place(&self.opened())?;
+        if !self.exists()? {
             return Ok(Vec::new());
         }
         let mut connection = self.database.connect()?;
@@ -134,7 +140,7 @@ impl CheckpointFile {
 
     /// Removes the pipeline, and the tables with the last one; returns the statements.
     pub(crate) fn remove(&self, pipeline: &str, options: UninstallOptions) -> Result<Vec<String>> {
-        if !fs::exists(&self.database.path).is_ok_and(|exists| exists) {
+        if !self.exists()? {
             return Ok(Vec::new());
         }
         let mut connection = self.database.connect()?;
@@ -161,11 +167,37 @@ impl CheckpointFile {
         opened: &mut Opened,
         work: impl FnOnce(&mut Connection) -> Result<T>,
     ) -> Result<T> {
+        self.check_place(opened)?;
         let connection = match &mut opened.connection {
             Some(connection) => connection,
-            none => none.insert(self.create()?),
+            none => {
+                let connection = self.create()?;
+                let file = FileIdentity::of(&self.database.path);
+                opened.file = Some(file.map_err(|error| self.file_failure(error))?);
+                none.insert(connection)
+            }
         };
         work(connection)
+    }
+
+    /// What is open must be what is found under the name: in WAL mode SQLite itself goes on writing
+    /// to a file that was moved away, where nobody would look for it.
+    fn check_place(&self, opened: &Opened) -> Result<()> {
+        let Some(file) = opened.file else { return Ok(()) };
+        match FileIdentity::of(&self.database.path) {
+            Ok(found) if found == file => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.file_failure(error)),
+            _ => {
+                let path = self.database.path.display();
+                Err(Error::fatal(format!("the checkpoint file `{path}` is gone"))
+                    .help("it was moved or removed during the run; put it back, and start again"))
+            }
+        }
+    }
+
+    /// A file that cannot be looked for may be there.
+    fn exists(&self) -> Result<bool> {
+        fs::exists(&self.database.path).map_err(|error| self.file_failure(error))
     }
 
     /// One write transaction: all of `work` or nothing, on the disk when this returns.
@@ -187,8 +219,7 @@ impl CheckpointFile {
     }
 
     fn create(&self) -> Result<Connection> {
-        let path = &self.database.path;
-        if !fs::exists(path).is_ok_and(|exists| exists) {
+        if !self.exists()? {
             self.make_file()?;
         }
         let connection = self.database.connect()?;
@@ -219,10 +250,7 @@ impl CheckpointFile {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => File::open(directory.unwrap_or(Path::new("."))).and_then(|file| file.sync_all()),
         };
-        synced.map_err(|error| {
-            let help = "name a file in a directory of a local disk that this user can write to";
-            Error::config(doing).key("path").help(help).because(error)
-        })
+        synced.map_err(|error| file_failure(doing, error))
     }
 
     /// Whether the tables are there; one without the other is damage, and so is an empty file.
@@ -243,6 +271,10 @@ impl CheckpointFile {
 
     fn failure(&self, error: rusqlite::Error) -> Error {
         failure(format!("checkpoint file `{}`", self.database.path.display()), error)
+    }
+
+    fn file_failure(&self, error: io::Error) -> Error {
+        file_failure(format!("checkpoint file `{}`", self.database.path.display()), error)
     }
 
     fn damaged(&self, what: String) -> Error {
@@ -450,27 +482,4 @@ fn lock_path(database: &Path, pipeline: &str) -> PathBuf {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn state_checksum(pipeline: &str, partition: &str, state: &str) -> Vec<u8> {
-    digest_of_fields(&[b"state", pipeline.as_bytes(), partition.as_bytes(), state.as_bytes()])
-}
-
-fn claim_checksum(pipeline: &str, epoch: i64, owner: &str, checkpoint: &[u8]) -> Vec<u8> {
-    let epoch = epoch.to_be_bytes();
-    digest_of_fields(&[b"claim", pipeline.as_bytes(), &epoch, owner.as_bytes(), checkpoint])
-}
-
-fn digest_of_rows<'a>(checksums: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
-    digest_of_fields(&checksums.collect::<Vec<_>>())
-}
-
-/// Each field goes in with its length, so that no byte can move from one to the next.
-fn digest_of_fields(fields: &[&[u8]]) -> Vec<u8> {
-    let mut digest = Sha256::new();
-    for field in fields {
-        digest.update((field.len() as u64).to_be_bytes());
-        digest.update(field);
-    }
-    digest.finalize().to_vec()
 }

@@ -4,8 +4,6 @@
 //! an open one keeps the application's write-ahead log from being reset.
 
 use std::{
-    fs,
-    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -25,7 +23,7 @@ use crate::{
         names::Names,
     },
     config::{Install, SqliteConfig},
-    connection::failure,
+    connection::{FileIdentity, failure},
     source::{
         data_version,
         position::{LogPosition, Progress, Selection},
@@ -119,7 +117,7 @@ impl Reader {
     ) -> Result<Self> {
         let position = LogPosition::decode(from)?;
         let names = config.names();
-        let file = FileIdentity::of(&config.path);
+        let file = FileIdentity::of(&config.path).ok();
         let mut connection = config.database().connect()?;
         let layouts = Layouts::open(&connection, names.clone(), config.tables.clone())?;
         if **layouts.incarnation() != *position.incarnation {
@@ -390,28 +388,11 @@ impl Reader {
 
     /// A file put in the place of ours would never be read: ours is still open.
     fn check_file(&self) -> Result<()> {
-        if FileIdentity::of(&self.config.path) == self.file {
+        if FileIdentity::of(&self.config.path).ok() == self.file {
             return Ok(());
         }
         let path = self.config.path.display();
         Err(Error::transient(format!("another file was put in the place of `{path}`")))
-    }
-}
-
-/// What tells one file from another of the same name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileIdentity(u64, u64);
-
-impl FileIdentity {
-    #[cfg(unix)]
-    fn of(path: &Path) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt;
-        fs::metadata(path).ok().map(|file| Self(file.dev(), file.ino()))
-    }
-
-    #[cfg(not(unix))]
-    fn of(path: &Path) -> Option<Self> {
-        fs::metadata(path).ok().map(|_| Self(0, 0))
     }
 }
 
