@@ -171,6 +171,7 @@ impl Reader {
         if self.position.next_table().is_some() {
             return Ok(());
         }
+        self.take_over_selection();
         self.idle(head.time)?;
         self.wait(&head)
     }
@@ -290,9 +291,7 @@ impl Reader {
             if let Some(captured) = &batch.captured {
                 self.came_under_capture(captured)?;
             }
-            if self.position.id >= self.end {
-                self.position.selection = Selection::from(&self.config.tables);
-            }
+            self.take_over_selection();
             if let Some(time) = batch.changes.last().and_then(|change| change.committed_at) {
                 // The write lock was held at that time, so whatever was committed before is
                 // earlier in the log.
@@ -301,6 +300,13 @@ impl Reader {
             self.changes(batch.changes)?;
         }
         Ok(())
+    }
+
+    /// A table that comes under capture after the start was not added by the user.
+    fn take_over_selection(&mut self) {
+        if self.position.id >= self.end {
+            self.position.selection = Selection::from(&self.config.tables);
+        }
     }
 
     /// From here on the table is captured, and what was written to it before may be missing.

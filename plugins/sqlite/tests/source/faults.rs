@@ -258,6 +258,25 @@ async fn without_a_snapshot_what_was_missed_is_lost() {
 }
 
 #[tokio::test]
+async fn what_was_missed_of_a_table_added_before_is_lost_also_where_nothing_was_read_since() {
+    let tables = "CREATE TABLE a (x PRIMARY KEY); CREATE TABLE b (x PRIMARY KEY)";
+    let mut upstream = Upstream::new(tables).with("snapshot", "never");
+    upstream.pipeline = "other";
+    upstream.first().await;
+    upstream.pipeline = "p";
+    upstream.set("tables", vec!["a"]);
+    let (partition, at) = delivered(&upstream).await;
+    upstream.set("tables", vec!["a", "b"]);
+    // The log has ended: b was captured already.
+    let events = upstream.read(&partition, Some(at)).await.unwrap();
+    let at = position(events.last().unwrap()).unwrap().clone();
+    let options = UninstallOptions { execution: Execution::Apply, scope: UninstallScope::Triggers };
+    upstream.factory().uninstall(&upstream.context(), options).await.unwrap();
+    upstream.execute("INSERT INTO b VALUES (1)");
+    assert_eq!(kind(upstream.read(&partition, Some(at)).await), ErrorKind::PositionLost);
+}
+
+#[tokio::test]
 async fn a_trigger_that_was_dropped_means_a_new_snapshot() {
     let upstream = Upstream::new(TABLE);
     let (partition, at) = delivered(&upstream).await;
