@@ -129,7 +129,8 @@ impl Reader {
         let mut capture = config.capture();
         let synced = synced(&config, &mut capture, &mut connection)?;
         let end = log::last(&connection, &names)?.unwrap_or(position.id);
-        let attested = from.attested();
+        let now = Timestamp::now();
+        let attested = from.attested().filter(|time| *time <= now);
         let mut reader = Self {
             config,
             names,
@@ -329,9 +330,12 @@ impl Reader {
         ))
     }
 
+    /// A time after now is of a clock that was wrong, and as the latest one it would stay.
     fn attest(&mut self, time: Timestamp) {
         if self.position.next_table().is_none() {
-            self.attested = self.attested.max(Some(time));
+            let now = Timestamp::now();
+            let times = [self.attested, Some(time)].into_iter().flatten();
+            self.attested = times.filter(|time| *time <= now).max();
         }
     }
 

@@ -2,7 +2,8 @@
 
 use crate::support::{Random, Replica, SCHEMA, TABLES, Upstream, changes, next, position, write};
 use rowtide_core::{
-    CheckpointUpdate, Event, Operation, PartitionState, Progress, registry, settings::Settings,
+    CheckpointUpdate, Event, Operation, PartitionState, Position, Progress, registry,
+    settings::Settings,
 };
 use rusqlite::Connection;
 
@@ -186,6 +187,30 @@ async fn a_checkpoint_in_the_file_that_is_read_is_not_a_change() {
         let progress = Progress::Delivered(at.clone().unwrap());
         let states = vec![PartitionState { partition: partition.clone(), progress }];
         store.save(&claim, &CheckpointUpdate { states, forgotten: vec![] }).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_time_of_a_clock_that_was_ahead_does_not_stay() {
+    let table = "CREATE TABLE t (a INTEGER PRIMARY KEY)";
+    let upstream = Upstream::new(table).with("snapshot", "never");
+    let partition = upstream.first().await;
+    let events = upstream.read(&partition, None).await.unwrap();
+    let at = position(events.last().unwrap()).unwrap().clone();
+    let ahead = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(8_000);
+    // Log rows without a change, with one, and with one that was written at a wrong time.
+    for (sql, count) in [
+        ("CREATE TABLE u (a INTEGER PRIMARY KEY)", 0),
+        ("INSERT INTO t VALUES (1)", 1),
+        ("UPDATE _rowtide_log SET at = at + 365 WHERE id > 2", 1),
+    ] {
+        upstream.execute(sql);
+        let events = upstream.read(&partition, Some(at.clone().as_of(ahead))).await.unwrap();
+        assert_eq!(changes(&events).len(), count);
+        let positions: Vec<_> = events.iter().filter_map(position).collect();
+        let is_past = |at: &&Position| at.attested().is_none_or(|time| time < ahead);
+        assert!(positions.iter().all(is_past), "{positions:?}");
+        assert!(positions.last().unwrap().attested().is_some());
     }
 }
 
