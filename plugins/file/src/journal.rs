@@ -15,6 +15,7 @@ use crate::{
     disk,
     names::Names,
     place,
+    succession::{Tenure, User},
 };
 
 /// A file system takes its times from a clock that goes in steps, and is behind by up to one.
@@ -36,8 +37,12 @@ pub(crate) struct Journal {
     durable: u64,
     /// Whether a name was made or changed that is not durable yet.
     has_new_name: bool,
-    sync: fn(&File) -> io::Result<()>,
+    pub(crate) sync: fn(&File) -> io::Result<()>,
+    /// Whoever else keeps it has the path refused only until it is dropped.
+    pub(crate) user: Option<User>,
+    // These two are dropped last, and in this order.
     _lock: LockFile,
+    _tenure: Tenure,
 }
 
 /// When a file is closed and the next one begun, and what becomes of it.
@@ -51,6 +56,7 @@ pub(crate) struct Rotation {
 impl Journal {
     pub(crate) fn open(path: &std::path::Path, rotation: Rotation) -> Result<Self> {
         let names = Names::new(path.to_owned());
+        let (tenure, user) = Tenure::begin(&names.lock());
         let lock = LockFile::acquire(&names.lock(), &this_process())?;
         compression::tidy(&names, rotation.compression)?;
         let has_new_name = !path.exists();
@@ -69,7 +75,9 @@ impl Journal {
             durable: length,
             has_new_name,
             sync: File::sync_data,
+            user: Some(user),
             _lock: lock,
+            _tenure: tenure,
         })
     }
 

@@ -13,3 +13,4 @@ mod journal;
 mod names;
 mod place;
 mod sink;
+mod succession;

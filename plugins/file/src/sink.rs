@@ -3,7 +3,7 @@ use std::mem;
 use rowtide_core::{Change, Error, Result, Sink, async_trait};
 use rowtide_format::{Encoder, Refusals};
 
-use crate::{disk, journal::Journal};
+use crate::{disk, journal::Journal, succession::User};
 
 /// Lines are kept in memory until a flush, or until they are this many bytes.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -14,6 +14,8 @@ pub(crate) struct FileSink {
     buffer: Vec<u8>,
     /// Gone after an error: its handle is never used again.
     journal: Option<Journal>,
+    /// Stays here while a thread has the journal, which may outlive this sink.
+    _user: Option<User>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,9 +25,9 @@ enum Until {
 }
 
 impl FileSink {
-    pub(crate) fn new(encoder: Encoder, journal: Journal) -> Self {
-        let refusals = Refusals::default();
-        Self { encoder, refusals, buffer: Vec::new(), journal: Some(journal) }
+    pub(crate) fn new(encoder: Encoder, mut journal: Journal) -> Self {
+        let (refusals, user) = (Refusals::default(), journal.user.take());
+        Self { encoder, refusals, buffer: Vec::new(), journal: Some(journal), _user: user }
     }
 
     async fn append(&mut self, until: Until) -> Result<()> {
