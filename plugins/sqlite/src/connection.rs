@@ -22,13 +22,17 @@ impl Database {
     /// The connection never checkpoints the write-ahead log, neither at a commit nor when it is
     /// closed: that is up to the application, whose version of SQLite may be another.
     pub(crate) fn connect(&self) -> Result<Connection> {
-        if let Err(error) = fs::metadata(&self.path) {
-            let message = format!("there is no database `{}`", self.path.display());
-            let help = "name a file that is there; Rowtide makes no database";
-            return Err(Error::config(message).key("path").help(help).because(error));
-        }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let doing = || format!("failed to open `{}`", self.path.display());
+        fs::metadata(&self.path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                Error::config(format!("there is no database `{}`", self.path.display()))
+                    .key("path")
+                    .help("name a file that is there; Rowtide makes no database")
+                    .because(error)
+            }
+            _ => file_failure(doing(), error),
+        })?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)
             .map_err(|error| failure(doing(), error))?;
         self.prepare(&connection).map_err(|error| failure(doing(), error))?;
@@ -100,6 +104,8 @@ pub(crate) fn failure(doing: impl Into<String>, error: rusqlite::Error) -> Error
         Some(ErrorCode::ReadOnly) if is_moved(&error) => Error::fatal(doing).help(
             "the file was moved or removed while it was in use; put it back, and start again",
         ),
+        Some(ErrorCode::CannotOpen) if is_out_of_files() => Error::transient(doing)
+            .help("too many files are open; raise the limit of the process (`ulimit -n`)"),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
             Error::config(doing)
                 .key("path")
@@ -113,6 +119,15 @@ pub(crate) fn failure(doing: impl Into<String>, error: rusqlite::Error) -> Error
 fn is_moved(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     code == Some(rusqlite::ffi::SQLITE_READONLY_DBMOVED)
+}
+
+/// SQLite opens several files, and does not say why it could not open one. This opens others than
+/// its own: to close one of those gives up all locks that this process has on it.
+fn is_out_of_files() -> bool {
+    const PER_SYSTEM_AND_PER_PROCESS: [i32; 2] = [23, 24];
+    let opened: io::Result<Vec<_>> = (0..8).map(|_| fs::File::open("/")).collect();
+    let code = opened.err().and_then(|error| error.raw_os_error());
+    cfg!(unix) && code.is_some_and(|code| PER_SYSTEM_AND_PER_PROCESS.contains(&code))
 }
 
 /// Runs what waits for a disk or a lock beside the runtime. It is finished even if nobody waits.
@@ -152,6 +167,66 @@ mod tests {
             .unwrap();
         let error = database(path).connect().unwrap_err();
         assert_eq!(error.kind(), &ErrorKind::Config, "{error}");
+    }
+
+    #[test]
+    fn what_a_user_can_put_right_is_a_wrong_setting_and_the_rest_is_tried_again() {
+        for (code, kind) in [
+            (2, ErrorKind::Config),
+            (5, ErrorKind::Transient),
+            (13, ErrorKind::Config),
+            (20, ErrorKind::Config),
+            (23, ErrorKind::Transient),
+            (24, ErrorKind::Transient),
+        ] {
+            let error = file_failure("x", io::Error::from_raw_os_error(code));
+            assert_eq!(error.kind(), &kind, "{error:?}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        for path in [file.join("a.db"), directory.path().to_owned()] {
+            let error = database(path).connect().unwrap_err();
+            assert_eq!(error.kind(), &ErrorKind::Config, "{error:?}");
+        }
+    }
+
+    /// In a process of its own, which may have few files.
+    #[cfg(unix)]
+    #[test]
+    fn a_process_without_files_left_tries_again() {
+        const CHILD: &str = "ROWTIDE_TEST_FEW_FILES";
+        if std::env::var_os(CHILD).is_some() {
+            return connects_only_with_enough_files();
+        }
+        let name = "connection::tests::a_process_without_files_left_tries_again";
+        let output = std::process::Command::new("sh")
+            .args(["-c", "ulimit -n 40 && exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().unwrap())
+            .args([name, "--exact", "--nocapture", "--test-threads=1"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{output:?}");
+    }
+
+    #[cfg(unix)]
+    fn connects_only_with_enough_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let application = Connection::open(&path).unwrap();
+        application.pragma_update(None, "journal_mode", "wal").unwrap();
+        application.execute_batch("CREATE TABLE t (x)").unwrap();
+        let database = database(path);
+        let mut files: Vec<_> = (0..).map_while(|_| fs::File::open("/dev/null").ok()).collect();
+        let mut refused = 0;
+        while let Err(error) = database.connect() {
+            assert_eq!(error.kind(), &ErrorKind::Transient, "{} free: {error:?}", refused);
+            refused += 1;
+            assert!(files.pop().is_some());
+        }
+        assert!(refused > 1, "{refused}");
     }
 
     #[test]
