@@ -117,16 +117,18 @@ impl Link {
     pub(crate) async fn channel(&self) -> Result<Channel> {
         let gone = || Error::transient(format!("the connection to {} is closed", self.server));
         let client = self.client.as_ref().ok_or_else(gone)?;
-        let created = self.done(client.create_channel()).await;
+        let created = self.vigil.over(client.create_channel(), || false).await;
         created.map_err(|error| failure::in_operation(error, &self.server))
     }
 
-    /// Waits for what the client is to do, no longer than there is a connection.
+    /// Waits for what the client is to do on `channel`, no longer than there are both the
+    /// connection and the channel.
     pub(crate) async fn done<T>(
         &self,
+        channel: &Channel,
         operation: impl Future<Output = lapin::Result<T>>,
     ) -> lapin::Result<T> {
-        self.vigil.over(operation).await
+        self.vigil.over(operation, || !channel.status().connected()).await
     }
 
     /// Notes whether everything that was published is confirmed.
@@ -151,7 +153,7 @@ impl Link {
         loop {
             let channel = self.channel().await?;
             let declared = channel.queue_declare(queue.clone(), options, FieldTable::default());
-            let Err(error) = self.done(declared).await else { return Ok(()) };
+            let Err(error) = self.done(&channel, declared).await else { return Ok(()) };
             match soft_error(&error) {
                 Some(AMQPSoftError::RESOURCELOCKED) if Instant::now() < deadline => {
                     sleep(ASK_EVERY).await;

@@ -189,7 +189,7 @@ impl Publisher {
                 sending.as_mut().await;
                 Ok(())
             };
-            if let Err(error) = link.done(sent).await {
+            if let Err(error) = link.done(channel, sent).await {
                 failed = Some(error);
                 break;
             }
@@ -218,7 +218,7 @@ impl Publisher {
         let publish =
             self.channel.basic_publish(exchange, routing_key, self.options, payload, properties);
         let confirmed = async { publish.await?.await };
-        match link.done(confirmed).await {
+        match link.done(&self.channel, confirmed).await {
             Ok(confirmation) => {
                 reach!("rabbitmq: large message confirmed alone");
                 self.sent.push(Sent { fingerprint, index });
@@ -257,7 +257,7 @@ impl Publisher {
         let Some(Unconfirmed { confirm, bytes }) = self.unconfirmed.pop_front() else {
             return Ok(());
         };
-        match link.done(confirm).await {
+        match link.done(&self.channel, confirm).await {
             Ok(confirmation) => self.confirmed(confirmation, link)?,
             Err(error) => return Err(failure::in_operation(self.cause(error), link.server())),
         }
@@ -319,7 +319,7 @@ fn indexes(sent: Vec<Sent>, returned: &[u64]) -> Vec<usize> {
 
 async fn confirming_channel(link: &Link) -> Result<Channel> {
     let channel = link.channel().await?;
-    let selected = link.done(channel.confirm_select(ConfirmSelectOptions::default()));
+    let selected = link.done(&channel, channel.confirm_select(ConfirmSelectOptions::default()));
     selected.await.map_err(|error| failure::in_operation(error, link.server()))?;
     Ok(channel)
 }

@@ -194,7 +194,7 @@ impl Target {
     /// Declares it, or asks for it if it is to be there. A refusal closes the channel.
     async fn declare(&self, link: &Link, name: ShortString) -> Result<lapin::Result<()>> {
         let channel = link.channel().await?;
-        Ok(link.done(self.declare_on(&channel, name)).await)
+        Ok(link.done(&channel, self.declare_on(&channel, name)).await)
     }
 
     async fn declare_on(&self, channel: &Channel, name: ShortString) -> lapin::Result<()> {

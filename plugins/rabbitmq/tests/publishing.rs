@@ -28,6 +28,7 @@ fn main() -> ExitCode {
             what_is_missing_or_forbidden_is_said_at_the_start,
             a_name_made_of_a_row_is_refused_alone,
             an_older_connection_is_shut_out,
+            a_refused_channel_is_no_lost_connection,
             a_frozen_broker_and_a_cut_are_transient,
             an_alarm_is_waited_out,
         ],
@@ -357,6 +358,30 @@ fn an_older_connection_is_shut_out() -> Result<(), String> {
         deliver(&mut *next, &changes(20_000..20_001)).await.unwrap();
         let last = world.ids().await.pop();
         assert_eq!(last.as_deref(), Some("c:20000"));
+    })
+}
+
+fn a_refused_channel_is_no_lost_connection() -> Result<(), String> {
+    run(async |broker| {
+        let (world, proxy) = World::through(broker).await;
+        let named = [("exchange", text("{column.value}")), ("exchange_type", text("existing"))];
+        let large = "x".repeat(MESSAGE_BYTES_MAX);
+        let cases = [
+            (named.to_vec(), "gone", change(1, "items", Value::from("changes"))),
+            (to_exchange(), &large, change(2, "items", Value::from("v"))),
+        ];
+        for (mut settings, refused, good) in cases {
+            settings.push(("heartbeat", text("10s")));
+            let mut sink = world.open(&settings).await.unwrap();
+            let refused = change(0, "items", Value::from(refused));
+            assert_eq!(rejected(deliver(&mut *sink, &[refused]).await), [0]);
+            // Slower than what a client has to say when its connection is lost.
+            let late = Duration::from_millis(800);
+            proxy.inject(Direction::ToClient, Fault::Latency { least: late, most: late });
+            deliver(&mut *sink, &[good]).await.unwrap();
+            proxy.heal();
+        }
+        assert_eq!(world.ids().await, ["c:1", "c:2"]);
     })
 }
 

@@ -10,7 +10,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How often the state of the connection is looked at, beside what the client tells of it.
+use super::soft_error;
+
+/// How often the state of the connection, or of a channel, is looked at, beside what the client
+/// tells of it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long an operation has to tell by itself why it failed.
@@ -36,17 +39,21 @@ impl Vigil {
         Self { task, lost }
     }
 
-    /// Waits for `operation`, or until the connection is lost.
+    /// Waits for `operation`, or until the connection is lost, or its own channel as `has_ended`
+    /// tells.
     pub(crate) async fn over<T>(
         &self,
         operation: impl Future<Output = lapin::Result<T>>,
+        has_ended: impl Fn() -> bool,
     ) -> lapin::Result<T> {
         let mut operation = pin!(operation);
-        tokio::select! {
+        let error = tokio::select! {
             biased;
-            outcome = &mut operation => outcome,
-            error = self.told() => timeout(LAST_WORDS, operation).await.unwrap_or(Err(error)),
-        }
+            outcome = &mut operation => return outcome,
+            error = self.told() => error,
+            () = seen(has_ended) => aborted(),
+        };
+        timeout(LAST_WORDS, operation).await.unwrap_or(Err(error))
     }
 
     async fn told(&self) -> lapin::Error {
@@ -59,6 +66,15 @@ impl Vigil {
 impl Drop for Vigil {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+async fn seen(has_ended: impl Fn() -> bool) {
+    loop {
+        sleep(LOOK_EVERY).await;
+        if has_ended() {
+            return;
+        }
     }
 }
 
@@ -88,7 +104,11 @@ async fn end(
                 is_blocked = false;
                 tracing::info!("{server} takes messages again");
             }
-            Some(Event::Error(error)) => return error,
+            // The end of a mere channel is told in the same way, and is no answer to operations
+            // that had nothing to do with it; the state of the connection is set before it is told.
+            Some(Event::Error(error)) if !status.connected() => {
+                return if soft_error(&error).is_some() { aborted() } else { error };
+            }
             Some(_) => {}
             None => return aborted(),
         }
@@ -101,7 +121,7 @@ fn aborted() -> lapin::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::{cell::Cell, future::pending};
 
     use super::*;
 
@@ -113,9 +133,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_the_client_forgets_ends_with_the_connection() {
         let (tell, vigil) = vigil();
-        let (outcome, _) = tokio::join!(vigil.over(pending::<lapin::Result<()>>()), async {
-            tell.send_replace(Some(aborted()))
-        });
+        let (outcome, _) =
+            tokio::join!(vigil.over(pending::<lapin::Result<()>>(), || false), async {
+                tell.send_replace(Some(aborted()))
+            });
         assert!(outcome.is_err());
     }
 
@@ -127,7 +148,15 @@ mod tests {
             sleep(LAST_WORDS / 2).await;
             Err::<(), _>(io::Error::other("refused").into())
         };
-        let error = vigil.over(refused).await.unwrap_err();
+        let error = vigil.over(refused, || false).await.unwrap_err();
         assert!(error.to_string().contains("refused"), "{error}");
+    }
+    #[tokio::test(start_paused = true)]
+    async fn what_the_client_forgets_ends_with_its_channel() {
+        let (_tell, vigil) = vigil();
+        let looks = Cell::new(0);
+        let has_ended = || looks.replace(looks.get() + 1) == 2;
+        let error = vigil.over(pending::<lapin::Result<()>>(), has_ended).await.unwrap_err();
+        assert_eq!((looks.get(), soft_error(&error)), (3, None), "{error}");
     }
 }
