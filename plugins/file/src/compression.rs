@@ -42,17 +42,22 @@ impl Compression {
     }
 
     /// Puts the compressed file in the place of the plain one; a crash leaves at least one of them
-    /// whole.
+    /// whole. Nothing is left to do if somebody has taken the plain one.
     pub(crate) fn compress(self, plain: &Path) -> Result<()> {
         let temporary = with_suffix(plain, &format!("{}.tmp", self.suffix()));
         let compressed = with_suffix(plain, self.suffix());
         let replace = || -> io::Result<()> {
-            self.copy(plain, &temporary)?;
+            let Some(file) = disk::unless_gone(File::open(plain))? else { return Ok(()) };
+            self.copy(file, &temporary)?;
             reach!("file: compressed, not renamed");
-            fs::rename(&temporary, &compressed)?;
+            let renamed = disk::unless_gone(fs::rename(&temporary, &compressed))?;
+            if renamed.is_none() {
+                // The plain one is all there is, and the next start compresses it.
+                return Ok(());
+            }
             disk::sync_directory(disk::directory_of(plain))?;
             reach!("file: compressed, plain file not removed");
-            fs::remove_file(plain)
+            disk::unless_gone(fs::remove_file(plain)).map(drop)
         };
         replace().map_err(|error| disk::failure("compress", plain, error))
     }
@@ -62,12 +67,17 @@ impl Compression {
     /// Neither name says that its file is whole: other programs compress and unpack to the last name
     /// at once, and what a crash cut short has a part of what is in the other. One of another kind is
     /// left alone, since it would stay beside ours.
-    fn surpasses(self, compressed: &Closed) -> io::Result<bool> {
+    pub(crate) fn surpasses(self, compressed: &Closed) -> io::Result<bool> {
         if compressed.suffix != self.suffix() {
             return Ok(false);
         }
-        let mut plain = File::open(&compressed.plain)?;
-        let mut compressed = self.reader(File::open(compressed.path())?)?;
+        let Some(mut plain) = disk::unless_gone(File::open(&compressed.plain))? else {
+            return Ok(false);
+        };
+        let Some(compressed) = disk::unless_gone(File::open(compressed.path()))? else {
+            return Ok(true);
+        };
+        let mut compressed = self.reader(compressed)?;
         let (mut block, mut same) = ([0; BLOCK_BYTES], [0; BLOCK_BYTES]);
         loop {
             let length = match compressed.read(&mut block) {
@@ -95,8 +105,7 @@ impl Compression {
         }
     }
 
-    fn copy(self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut plain = File::open(from)?;
+    fn copy(self, mut plain: File, to: &Path) -> io::Result<()> {
         let file = File::create(to)?;
         let file = match self {
             Compression::Gzip => {
@@ -141,7 +150,7 @@ pub(crate) fn tidy(names: &Names, compression: Option<Compression>) -> Result<()
     let (unfinished, closed): (Vec<_>, Vec<_>) =
         closed.into_iter().partition(|closed| closed.suffix.ends_with(".tmp"));
     for closed in unfinished {
-        fs::remove_file(closed.path()).map_err(failed)?;
+        disk::unless_gone(fs::remove_file(closed.path())).map_err(failed)?;
     }
     let Some(compression) = compression else { return Ok(()) };
     for plain in closed.iter().filter(|closed| closed.suffix.is_empty()) {

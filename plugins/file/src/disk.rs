@@ -22,6 +22,14 @@ pub(crate) fn directory_of(path: &Path) -> &Path {
     }
 }
 
+/// What was done with a file that somebody else may take; `None` if they have.
+pub(crate) fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
 /// An error about `path`: a disk without room gets some, a missing directory does not appear.
 pub(crate) fn failure(what: &str, path: &Path, error: io::Error) -> Error {
     let message = format!("failed to {what} `{}`", path.display());

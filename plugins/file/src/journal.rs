@@ -1,5 +1,5 @@
 use std::{
-    fs::{self, File, Metadata, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     time::Duration,
 };
@@ -153,7 +153,7 @@ impl Journal {
         let closed = self.names.next(Timestamp::now(), self.last_closing).map_err(failed)?;
         self.last_closing = closed.closed_at;
         reach!("file: synced, not renamed");
-        fs::rename(&active, &closed.plain).map_err(failed)?;
+        place::rename(&active, &closed.plain)?;
         reach!("file: renamed, no file begun");
         self.file = open(&self.names).map_err(|error| disk::failure("open", &active, error))?;
         (self.length, self.durable, self.has_new_name) = (0, 0, true);

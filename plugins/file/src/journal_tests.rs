@@ -1,4 +1,5 @@
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
     time::SystemTime,
@@ -230,6 +231,21 @@ fn a_compressed_file_outlives_what_another_program_left_of_its_unpacking() {
         assert_eq!(fs::read(&compressed).unwrap(), gzip("a\nb\nc\n"));
         assert_eq!(fs::read_to_string(&plain).unwrap(), left);
     }
+}
+
+#[test]
+fn a_closed_file_that_somebody_has_taken_is_done() {
+    let directory = tempfile::tempdir().unwrap();
+    let plain = closed_file(directory.path(), "a\n");
+    let closed = Names::new(directory.path().join("out.jsonl")).closed().unwrap().remove(0);
+    fs::remove_file(&plain).unwrap();
+    Compression::Gzip.compress(&plain).unwrap();
+    assert_eq!(suffixes(directory.path()).len(), 0);
+    // It is listed, and taken before it is looked at.
+    let compressed = Closed { suffix: ".gz".to_owned(), ..closed };
+    assert!(!Compression::Gzip.surpasses(&compressed).unwrap());
+    fs::write(&plain, "a\n").unwrap();
+    assert!(Compression::Gzip.surpasses(&compressed).unwrap());
 }
 
 #[test]

@@ -62,21 +62,31 @@ fn beginning(path: &Path) -> io::Result<Vec<u8>> {
 /// `Transient` if somebody moved, removed or shortened it: what was not flushed before is written
 /// again, to the file that is there then.
 pub(crate) fn check_unmoved(path: &Path, file: &File, length: u64) -> Result<()> {
-    let moved = |how: &str| {
-        Err(Error::transient(format!("`{}` was {how} by somebody else", path.display()))
-            .help("set `rotate_bytes` or `rotate_every` to have files closed and renamed"))
-    };
-    match is_at(path, file) {
-        Ok(true) => {}
-        Ok(false) => return moved("moved or removed"),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return moved("moved or removed"),
-        Err(error) => return Err(disk::failure("find", path, error)),
+    let found = disk::unless_gone(is_at(path, file));
+    match found.map_err(|error| disk::failure("find", path, error))? {
+        Some(true) => {}
+        Some(false) | None => return Err(interference(path, "moved or removed")),
     }
     match file.metadata() {
-        Ok(metadata) if metadata.len() < length => moved("shortened"),
+        Ok(metadata) if metadata.len() < length => Err(interference(path, "shortened")),
         Ok(_) => Ok(()),
         Err(error) => Err(disk::failure("find", path, error)),
     }
+}
+
+/// Closes the file at `active`.
+///
+/// # Errors
+/// `Transient` if it is not there any more, as [`check_unmoved`] has it.
+pub(crate) fn rename(active: &Path, closed: &Path) -> Result<()> {
+    let renamed = disk::unless_gone(fs::rename(active, closed));
+    let renamed = renamed.map_err(|error| disk::failure("rename", active, error))?;
+    renamed.ok_or_else(|| interference(active, "moved or removed"))
+}
+
+fn interference(path: &Path, how: &str) -> Error {
+    Error::transient(format!("`{}` was {how} by somebody else", path.display()))
+        .help("set `rotate_bytes` or `rotate_every` to have files closed and renamed")
 }
 
 /// Whether `file` is the one at `path`.
@@ -148,5 +158,16 @@ mod tests {
         assert!(check_unmoved(&path, &file, 3).unwrap_err().is_transient());
         fs::write(&path, "{}\n").unwrap();
         assert!(check_unmoved(&path, &file, 3).unwrap_err().is_transient());
+    }
+
+    #[test]
+    fn a_file_that_is_gone_by_the_time_it_is_renamed_is_no_reason_to_stop() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, closed) = (directory.path().join("x"), directory.path().join("y"));
+        let error = rename(&path, &closed).unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        fs::write(&path, "{}\n").unwrap();
+        rename(&path, &closed).unwrap();
+        assert!(closed.exists() && !path.exists());
     }
 }
