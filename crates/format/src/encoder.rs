@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use jiff::Timestamp;
 use rowtide_core::Change;
@@ -28,13 +28,28 @@ enum Form {
     Spream(SpreamEncoder),
 }
 
+/// Which changes a message holds, by their indexes: one of them, or a range.
+pub(crate) struct Contents(pub(crate) Range<usize>);
+
+impl From<usize> for Contents {
+    fn from(index: usize) -> Self {
+        Self(index..index + 1)
+    }
+}
+
+impl From<Range<usize>> for Contents {
+    fn from(indexes: Range<usize>) -> Self {
+        Self(indexes)
+    }
+}
+
 /// Where a format puts its messages.
 pub(crate) trait Output {
-    /// Adds a message. Both functions append to the buffer; a key that is not wanted is not made,
-    /// and `key` returns whether there is one.
+    /// Adds a message of the changes at these indexes. Both functions append to the buffer; a key
+    /// that is not wanted is not made, and `key` returns whether there is one.
     fn message(
         &mut self,
-        index: usize,
+        changes: impl Into<Contents>,
         key: impl FnOnce(&mut Vec<u8>) -> bool,
         value: impl FnOnce(&mut Vec<u8>),
     );
@@ -84,11 +99,6 @@ impl Encoder {
         self.encode(changes, &mut Lines(out));
     }
 
-    /// Whether all changes of a call are in one message, which then bears the index of the first.
-    pub fn is_joining(&self) -> bool {
-        matches!(&self.form, Form::SqliteCdc(sqlite_cdc) if sqlite_cdc.is_joining())
-    }
-
     /// The changes of the latest call that this format cannot write down. A sink must say so in its
     /// next flush, for which there is [`Refusals`](crate::Refusals).
     pub fn refused(&self) -> &[Refused] {
@@ -120,7 +130,7 @@ struct Lines<'a>(&'a mut Vec<u8>);
 impl Output for Lines<'_> {
     fn message(
         &mut self,
-        _index: usize,
+        _changes: impl Into<Contents>,
         _key: impl FnOnce(&mut Vec<u8>) -> bool,
         value: impl FnOnce(&mut Vec<u8>),
     ) {

@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use jiff::Timestamp;
 
-use crate::encoder::Output;
+use crate::encoder::{Contents, Output};
 
 /// Encoded changes, in one buffer that is used again and again.
 #[derive(Debug, Default)]
@@ -13,11 +13,13 @@ pub struct Messages {
     headers: Vec<HeaderSpan>,
 }
 
-/// One encoded change.
+/// One encoded change, or several that the format joins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
     /// The index of its change, or of the first of them, in the changes that were encoded.
     pub index: usize,
+    /// How many changes it stands for; see [`changes`](Self::changes).
+    count: usize,
     /// What tells which row this is about; messages of one key must stay in order.
     pub key: Option<&'a [u8]>,
     /// `None` is a tombstone: a real null, which lets a log forget the key.
@@ -59,7 +61,7 @@ pub(crate) struct Draft {
 
 #[derive(Debug)]
 struct Span {
-    index: usize,
+    changes: Range<usize>,
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
     /// The index of what only some formats have.
@@ -93,7 +95,8 @@ impl Messages {
             let rest = span.rest.and_then(|rest| self.rests.get(rest));
             let topic = rest.and_then(|rest| rest.topic.as_ref());
             Message {
-                index: span.index,
+                index: span.changes.start,
+                count: span.changes.len(),
                 key: span.key.as_ref().map(bytes),
                 value: span.value.as_ref().map(bytes),
                 topic: topic.map(|range| text(bytes(range))),
@@ -126,6 +129,11 @@ impl Messages {
 }
 
 impl<'a> Message<'a> {
+    /// The indexes of the changes that it holds: a sink that refuses it refuses them all.
+    pub fn changes(&self) -> Range<usize> {
+        self.index..self.index + self.count
+    }
+
     /// The headers, in order; a name may be there more than once.
     pub fn headers(&self) -> impl ExactSizeIterator<Item = Header<'a>> + use<'a> {
         let buffer = self.buffer;
@@ -171,7 +179,7 @@ impl Draft {
 impl Output for Messages {
     fn message(
         &mut self,
-        index: usize,
+        changes: impl Into<Contents>,
         key: impl FnOnce(&mut Vec<u8>) -> bool,
         value: impl FnOnce(&mut Vec<u8>),
     ) {
@@ -179,12 +187,14 @@ impl Output for Messages {
         let start = self.buffer.len();
         value(&mut self.buffer);
         let value = Some(start..self.buffer.len());
-        self.spans.push(Span { index, key, value, rest: None });
+        let Contents(changes) = changes.into();
+        self.spans.push(Span { changes, key, value, rest: None });
     }
 
     fn tombstone(&mut self, index: usize, key: impl FnOnce(&mut Vec<u8>) -> bool) {
         if let Some(key) = self.append_key(key) {
-            self.spans.push(Span { index, key: Some(key), value: None, rest: None });
+            let Contents(changes) = index.into();
+            self.spans.push(Span { changes, key: Some(key), value: None, rest: None });
         }
     }
 
@@ -201,7 +211,8 @@ impl Output for Messages {
         }));
         let headers = first..self.headers.len();
         let Draft { partition, timestamp, .. } = *draft;
-        self.spans.push(Span { index, key, value, rest: Some(self.rests.len()) });
+        let Contents(changes) = index.into();
+        self.spans.push(Span { changes, key, value, rest: Some(self.rests.len()) });
         self.rests.push(Rest { topic, partition, timestamp, headers });
     }
 }

@@ -45,7 +45,8 @@ impl SpreamEncoder {
         while let Some(first) = rest.first() {
             let index = changes.len() - rest.len();
             let length = rest.iter().take_while(|change| is_same_record(first, change)).count();
-            let (record, others) = rest.split_at(length.max(1));
+            let length = length.max(1);
+            let (record, others) = rest.split_at(length);
             rest = others;
             let (Some(operation), Some(metadata)) = (operation(first.operation), &first.metadata)
             else {
@@ -53,7 +54,7 @@ impl SpreamEncoder {
             };
             let plan = self.plans.of(&first.table);
             let write = |out: &mut Vec<u8>| plan.write(out, record, metadata, operation);
-            output.message(index, |out| plan.write_key(out, first), write);
+            output.message(index..index + length, |out| plan.write_key(out, first), write);
         }
     }
 }

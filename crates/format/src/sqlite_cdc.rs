@@ -7,7 +7,9 @@
 //! A snapshot of a table is one `BOOTSTRAP` without rows, then an `INSERT` for each row. Bytes are
 //! upper-case hex. Reals are written with all their digits; one that is not finite is a string.
 //! There is no form for a truncate or the end of a snapshot. With `batch` the changes of one write
-//! are one message, `{"changes":[…]}`, which bears the index of its first change.
+//! that follow each other in one table are one message, `{"changes":[…]}`.
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rowtide_core::{Change, Operation, Row, Table, Value};
@@ -24,6 +26,9 @@ pub(crate) struct SqliteCdcEncoder {
     plans: Plans<Plan>,
 }
 
+/// A change that has a form: its index, and what the program calls its operation.
+type Formed<'a> = (usize, &'a Change, &'static str);
+
 struct Plan {
     /// The table, up to the time.
     head: Vec<u8>,
@@ -35,31 +40,31 @@ impl SqliteCdcEncoder {
         Self { batch: settings.batch, plans: Plans::new(Plan::new) }
     }
 
-    pub(crate) fn is_joining(&self) -> bool {
-        self.batch
-    }
-
     pub(crate) fn encode(&mut self, changes: &[Change], output: &mut impl Output) {
-        let mut formed = changes
+        let formed = changes
             .iter()
             .enumerate()
-            .filter_map(|(index, change)| Some((index, change, operation(change.operation)?)))
-            .peekable();
-        if !self.batch {
-            for (index, change, operation) in formed {
-                let plan = self.plans.of(&change.table);
-                output.message(index, |_| false, |out| plan.write(out, change, operation));
-            }
-            return;
+            .filter_map(|(index, change)| Some((index, change, operation(change.operation)?)));
+        if self.batch {
+            let formed: Vec<Formed<'_>> = formed.collect();
+            return formed.chunk_by(is_same_table).for_each(|batch| self.join(batch, output));
         }
-        let Some(&(first, ..)) = formed.peek() else { return };
+        for (index, change, operation) in formed {
+            let plan = self.plans.of(&change.table);
+            output.message(index, |_| false, |out| plan.write(out, change, operation));
+        }
+    }
+
+    fn join(&mut self, batch: &[Formed<'_>], output: &mut impl Output) {
+        let [(first, ..), ..] = batch else { return };
+        let end = batch.last().map_or(*first, |(last, ..)| *last) + 1;
         output.message(
-            first,
+            *first..end,
             |_| false,
             |out| {
                 out.extend_from_slice(b"{\"changes\":");
                 let mut separator = b'[';
-                for (_, change, operation) in formed {
+                for (_, change, operation) in batch {
                     out.push(separator);
                     separator = b',';
                     self.plans.of(&change.table).write(out, change, operation);
@@ -68,6 +73,12 @@ impl SqliteCdcEncoder {
             },
         );
     }
+}
+
+/// A sink sends a message where its first change goes, so no batch is of two tables.
+fn is_same_table((_, one, _): &Formed<'_>, (_, next, _): &Formed<'_>) -> bool {
+    let (one, next) = (&one.table, &next.table);
+    Arc::ptr_eq(one, next) || (&one.namespace, &one.name) == (&next.namespace, &next.name)
 }
 
 fn operation(operation: Operation) -> Option<&'static str> {
@@ -177,8 +188,6 @@ fn printed(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use rowtide_core::{ChangeId, Column, ColumnType};
 
     use super::*;
@@ -230,18 +239,42 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_one_message_and_bears_its_first_index() {
+    fn a_batch_is_one_message_and_says_which_changes_it_holds() {
         let mut encoder = Encoder::new(&Format::SqliteCdc(SqliteCdc { batch: true }), "p");
-        assert!(encoder.is_joining());
-        assert!(!Encoder::new(&Format::SqliteCdc(SqliteCdc::default()), "p").is_joining());
         let mut messages = Messages::new();
         encoder.messages(&changes(), &mut messages);
         let message = messages.iter().next().unwrap();
-        assert_eq!((messages.iter().len(), message.index, message.key), (1, 1, None));
+        assert_eq!((messages.iter().len(), message.changes(), message.key), (1, 1..6, None));
         let expected = format!("{{\"changes\":[{}]}}", LINES.join(","));
         assert_eq!(std::str::from_utf8(message.value.unwrap()).unwrap(), expected);
 
         encoder.messages(&changes()[..1], &mut messages);
         assert_eq!(messages.iter().len(), 0);
+        let mut one_by_one = Encoder::new(&Format::SqliteCdc(SqliteCdc::default()), "p");
+        one_by_one.messages(&changes(), &mut messages);
+        let held: Vec<_> = messages.iter().map(|message| message.changes()).collect();
+        assert_eq!(held, [1..2, 2..3, 4..5, 5..6]);
+    }
+
+    #[test]
+    fn a_batch_ends_where_another_table_begins() {
+        let of = |table: &str, mut change: Change| {
+            let columns = change.table.columns.clone();
+            change.table = Arc::new(Table::new(table, columns));
+            change
+        };
+        let tables = ["t", "t", "t", "u", "u", "t"];
+        let changes: Vec<_> =
+            tables.into_iter().zip(changes()).map(|(table, change)| of(table, change)).collect();
+        let mut messages = Messages::new();
+        let mut encoder = Encoder::new(&Format::SqliteCdc(SqliteCdc { batch: true }), "p");
+        encoder.messages(&changes, &mut messages);
+        let held: Vec<_> = messages.iter().map(|message| message.changes()).collect();
+        assert_eq!(held, [1..3, 4..5, 5..6]);
+        let values = messages.iter().map(|message| message.value.unwrap().to_vec());
+        let values: Vec<_> = values.map(|value| String::from_utf8(value).unwrap()).collect();
+        assert_eq!(values[0], format!("{{\"changes\":[{},{}]}}", LINES[0], LINES[1]));
+        let of_u = LINES[2].replace("\"table\":\"t\"", "\"table\":\"u\"");
+        assert_eq!(values[1], format!("{{\"changes\":[{of_u}]}}"));
     }
 }

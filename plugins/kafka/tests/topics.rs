@@ -35,6 +35,8 @@ fn main() -> ExitCode {
         a_partition_that_is_not_there_is_rejected,
         a_missing_topic_is_told,
         a_topic_is_made_of_each_message,
+        all_changes_of_a_refused_message_are_rejected,
+        a_joined_message_goes_to_the_topic_of_its_table,
     ];
     trials::main(&[Kind::Kafka], tests)
 }
@@ -333,6 +335,50 @@ fn a_topic_is_made_of_each_message() -> Result<()> {
         let mut nameless = insert(5, "");
         nameless.after = Some(Row::new([Value::Int(5), Value::Null]));
         check_rejected(deliver(&mut *sink, &[nameless]).await, &[0], "it is null");
+        Ok(())
+    })
+}
+
+fn joined() -> Json {
+    json!({ "type": "sqlite-cdc", "batch": true })
+}
+
+fn all_changes_of_a_refused_message_are_rejected() -> Result<()> {
+    run(async {
+        let broker = shared()?;
+        let topic = broker.topic(1, &[("max.message.bytes", "3000")]).await?;
+        let mut sink = broker.open(json!({ "topic": topic, "format": joined() })).await?;
+        sink.write(&inserts(0..2)).await?;
+        sink.write(&inserts(2..102)).await?;
+        sink.write(&inserts(102..104)).await?;
+        check_rejected(sink.flush().await, &(2..102).collect::<Vec<_>>(), "takes 3000");
+        assert_eq!(broker.messages(&topic).await?.len(), 2);
+        Ok(())
+    })
+}
+
+fn a_joined_message_goes_to_the_topic_of_its_table() -> Result<()> {
+    run(async {
+        let broker = shared()?;
+        let settings = json!({ "topic": "joined.{table}", "format": joined() });
+        let mut sink = broker.open(settings).await?;
+        let mut changes = inserts(0..4);
+        let others = Table::new("others", changes[0].table.columns.clone());
+        changes[2].table = others.into();
+        deliver(&mut *sink, &changes).await?;
+        for (table, numbers) in [("items", vec![vec![0, 1], vec![3]]), ("others", vec![vec![2]])] {
+            let found = broker.messages(&format!("joined.{table}")).await?;
+            let held = found.iter().map(|message| {
+                let value: Json = serde_json::from_slice(message.payload().unwrap()).unwrap();
+                let changes = value["changes"].as_array().unwrap().clone();
+                let number = |change: &Json| {
+                    assert_eq!(change["table"], table);
+                    change["after"]["key"].as_u64().unwrap()
+                };
+                changes.iter().map(number).collect::<Vec<_>>()
+            });
+            assert_eq!(held.collect::<Vec<_>>(), numbers);
+        }
         Ok(())
     })
 }

@@ -1,4 +1,7 @@
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    ops::Range,
+};
 
 use lapin::{
     BasicProperties,
@@ -15,8 +18,8 @@ const FRAME_OVERHEAD: usize = 1024;
 
 /// What is published.
 pub(crate) struct Outgoing<'a> {
-    /// The index of its change in the span.
-    pub(crate) index: usize,
+    /// The changes in it, by their indexes in the span.
+    pub(crate) contents: Range<usize>,
     pub(crate) exchange: ShortString,
     pub(crate) routing_key: ShortString,
     pub(crate) properties: BasicProperties,

@@ -1,4 +1,4 @@
-use std::{collections::VecDeque, iter::Peekable, mem, pin::Pin, vec::IntoIter};
+use std::{collections::VecDeque, iter::Peekable, mem, ops::Range, pin::Pin, vec::IntoIter};
 
 use futures_util::{
     FutureExt,
@@ -65,10 +65,10 @@ struct Unconfirmed {
     bytes: usize,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Sent {
     fingerprint: u64,
-    index: usize,
+    contents: Range<usize>,
 }
 
 /// What became of a message that travelled alone.
@@ -100,22 +100,22 @@ impl Publisher {
     }
 
     /// Publishes messages in order, and waits for room where there is none. Those that are too
-    /// large are added to `too_large`, by the indexes of their changes.
+    /// large are added to `too_large`, as the indexes of their changes.
     pub(crate) async fn publish(
         &mut self,
         link: &Link,
         messages: Vec<Outgoing<'_>>,
-        too_large: &mut Vec<usize>,
+        too_large: &mut Vec<Range<usize>>,
     ) -> Result<()> {
         let mut rest = messages.into_iter().peekable();
         while let Some(next) = rest.peek() {
             if next.payload.len() > self.accepted_bytes {
                 self.confirm_all(link).await?;
                 let Some(message) = rest.next() else { break };
-                let (index, bytes) = (message.index, message.payload.len());
+                let (contents, bytes) = (message.contents.clone(), message.payload.len());
                 match self.publish_alone(link, message).await? {
                     Alone::Taken => self.accepted_bytes = bytes,
-                    Alone::TooLarge => too_large.push(index),
+                    Alone::TooLarge => too_large.push(contents),
                 }
                 continue;
             }
@@ -129,8 +129,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// Waits until everything is confirmed, and returns the indexes of what came back.
-    pub(crate) async fn settle(&mut self, link: &Link) -> Result<Vec<usize>> {
+    /// Waits until everything is confirmed, and returns the changes of each message that came back.
+    pub(crate) async fn settle(&mut self, link: &Link) -> Result<Vec<Range<usize>>> {
         reach!("rabbitmq: published, not confirmed");
         self.confirm_all(link).await?;
         reach!("rabbitmq: all confirmed");
@@ -173,7 +173,8 @@ impl Publisher {
         let mut sendings: Vec<Sending<_>> = Vec::with_capacity(batch.len());
         for message in batch {
             sizes.push(message.bytes());
-            self.sent.push(Sent { fingerprint: message.fingerprint(), index: message.index });
+            let contents = message.contents.clone();
+            self.sent.push(Sent { fingerprint: message.fingerprint(), contents });
             let Outgoing { exchange, routing_key, properties, payload, .. } = message;
             let publish =
                 channel.basic_publish(exchange, routing_key, options, payload, properties);
@@ -213,7 +214,7 @@ impl Publisher {
 
     /// Publishes a message of a size that the broker may refuse, while nothing else is under way.
     async fn publish_alone(&mut self, link: &Link, message: Outgoing<'_>) -> Result<Alone> {
-        let Outgoing { exchange, routing_key, properties, payload, index } = message;
+        let Outgoing { exchange, routing_key, properties, payload, contents } = message;
         let fingerprint = fingerprint(&exchange, &routing_key, &properties, payload);
         let publish =
             self.channel.basic_publish(exchange, routing_key, self.options, payload, properties);
@@ -221,7 +222,7 @@ impl Publisher {
         match link.done(&self.channel, confirmed).await {
             Ok(confirmation) => {
                 reach!("rabbitmq: large message confirmed alone");
-                self.sent.push(Sent { fingerprint, index });
+                self.sent.push(Sent { fingerprint, contents });
                 self.confirmed(confirmation, link)?;
                 Ok(Alone::Taken)
             }
@@ -307,12 +308,13 @@ impl Publisher {
 
 /// Finds the changes of what came back. Each return is one message, and those that look the same
 /// came back in the order in which they were sent.
-fn indexes(sent: Vec<Sent>, returned: &[u64]) -> Vec<usize> {
+fn indexes(sent: Vec<Sent>, returned: &[u64]) -> Vec<Range<usize>> {
     let mut sent: Vec<_> = sent.into_iter().map(Some).collect();
     let found = returned.iter().filter_map(|fingerprint| {
-        let is_it =
-            |sent: &&mut Option<Sent>| sent.is_some_and(|it| it.fingerprint == *fingerprint);
-        sent.iter_mut().find(is_it)?.take().map(|sent| sent.index)
+        let is_it = |sent: &&mut Option<Sent>| {
+            sent.as_ref().is_some_and(|it| it.fingerprint == *fingerprint)
+        };
+        sent.iter_mut().find(is_it)?.take().map(|sent| sent.contents)
     });
     found.collect()
 }
@@ -330,11 +332,11 @@ mod tests {
 
     #[test]
     fn each_return_is_one_message_that_was_sent() {
-        let sent = [(7, 0), (8, 1), (7, 2), (9, 3)]
-            .map(|(fingerprint, index)| Sent { fingerprint, index })
+        let sent = [(7, 0..3), (8, 3..4), (7, 4..5), (9, 5..7)]
+            .map(|(fingerprint, contents)| Sent { fingerprint, contents })
             .to_vec();
-        assert_eq!(indexes(sent.clone(), &[9, 7]), [3, 0]);
-        assert_eq!(indexes(sent.clone(), &[7, 7, 7]), [0, 2]);
-        assert_eq!(indexes(sent, &[1]), [0; 0]);
+        assert_eq!(indexes(sent.clone(), &[9, 7]), [5..7, 0..3]);
+        assert_eq!(indexes(sent.clone(), &[7, 7, 7]), [0..3, 4..5]);
+        assert!(indexes(sent, &[1]).is_empty());
     }
 }

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use rowtide_core::{Change, Error, Result, Sink, async_trait};
 use rowtide_format::{Encoder, Messages, Refusals};
 
@@ -38,8 +40,8 @@ impl Sink for RabbitMqSink {
         let settled = self.publisher.settle(&self.link).await;
         let unroutable = self.passed(settled)?;
         self.link.set_settled(true);
-        for index in unroutable {
-            self.refusals.refuse(index, self.router.unroutable());
+        for contents in unroutable {
+            self.refusals.refuse_all(contents, &self.router.unroutable());
         }
         self.router.forget_refusals();
         self.refusals.flushed().map_err(|error| {
@@ -54,17 +56,19 @@ impl RabbitMqSink {
         let mut outgoing = Vec::with_capacity(messages.iter().len());
         for message in messages.iter() {
             let change = &changes[message.index];
-            let index = first + message.index;
+            let Range { start, end } = message.changes();
+            let contents = first + start..first + end;
             let route = self.router.route(&self.link, change, &message).await?;
             let prepared = route.and_then(|(exchange, routing_key)| {
                 let properties = self.stamp.properties(change, &message)?;
                 // Nothing here is null: a tombstone is a message without a body.
                 let payload = message.value.unwrap_or_default();
-                Ok(Outgoing { index, exchange, routing_key, properties, payload })
+                let contents = contents.clone();
+                Ok(Outgoing { contents, exchange, routing_key, properties, payload })
             });
             match prepared {
                 Ok(message) => outgoing.push(message),
-                Err(reason) => self.refusals.refuse(index, reason),
+                Err(reason) => self.refusals.refuse_all(contents, &reason),
             }
         }
         if outgoing.is_empty() {
@@ -73,9 +77,9 @@ impl RabbitMqSink {
         self.link.set_settled(false);
         let mut too_large = Vec::new();
         self.publisher.publish(&self.link, outgoing, &mut too_large).await?;
-        for index in too_large {
-            let reason = format!("{} takes no message this large", self.link.server());
-            self.refusals.refuse(index, reason);
+        let reason = format!("{} takes no message this large", self.link.server());
+        for contents in too_large {
+            self.refusals.refuse_all(contents, &reason);
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             a_message_says_what_it_is,
             returns_are_told_apart_in_a_long_pipeline,
             too_large_ones_cost_their_neighbours_nothing,
+            all_changes_of_a_refused_message_are_rejected,
             the_broker_is_known_by_its_certificate,
             a_full_queue_is_transient_and_one_at_a_time_keeps_the_order,
             what_is_missing_or_forbidden_is_said_at_the_start,
@@ -213,6 +214,26 @@ fn too_large_ones_cost_their_neighbours_nothing() -> Result<(), String> {
         // The same sink goes on.
         deliver(&mut *sink, &changes(600..610)).await.unwrap();
         assert_eq!(world.ids().await.len(), good.len() + 10);
+    })
+}
+
+fn all_changes_of_a_refused_message_are_rejected() -> Result<(), String> {
+    run(async |broker| {
+        let world = World::new(broker).await;
+        let joined = serde_json::json!({ "type": "sqlite-cdc", "batch": true });
+        let mut settings = to_exchange();
+        settings.push(("format", Settings::from(joined)));
+        let mut sink = world.open(&settings).await.unwrap();
+        sink.write(&changes(0..3)).await.unwrap();
+        let large = Value::from("x".repeat(MESSAGE_BYTES_MAX));
+        let too_large = [changes(3..5), vec![change(5, "items", large)], changes(6..8)].concat();
+        sink.write(&too_large).await.unwrap();
+        let unroutable = (8..11).map(|number| change(number, "un.bound", Value::Null));
+        // One call, of which the last message has a queue.
+        let mixed: Vec<_> = unroutable.chain(changes(11..13)).collect();
+        sink.write(&mixed).await.unwrap();
+        assert_eq!(rejected(sink.flush().await), (3..11).collect::<Vec<_>>());
+        assert_eq!(world.ids().await, ["c:0", "c:11"]);
     })
 }
 

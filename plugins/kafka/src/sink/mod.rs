@@ -53,7 +53,6 @@ struct Batch<'a> {
     messages: &'a Messages,
     /// The index of the first change in the span.
     first: usize,
-    is_joined: bool,
 }
 
 #[async_trait]
@@ -67,8 +66,7 @@ impl Sink for KafkaSink {
         let mut messages = mem::take(&mut self.messages);
         self.encoder.messages(changes, &mut messages);
         self.refusals.encoded(&self.encoder, changes.len());
-        let is_joined = self.encoder.is_joining();
-        self.hand_over(&Batch { changes, messages: &messages, first, is_joined }).await?;
+        self.hand_over(&Batch { changes, messages: &messages, first }).await?;
         self.messages = messages;
         self.calls = Calls::Ended;
         Ok(())
@@ -263,7 +261,7 @@ impl KafkaSink {
 impl Batch<'_> {
     /// The changes in a message, by their indexes in the span.
     fn contents(&self, message: &Message<'_>) -> Range<usize> {
-        let end = if self.is_joined { self.changes.len() } else { message.index + 1 };
-        self.first + message.index..self.first + end
+        let Range { start, end } = message.changes();
+        self.first + start..self.first + end
     }
 }
