@@ -163,6 +163,9 @@ async fn checked(
             format!("run `rowtide setup`, or: {}; or set order = \"none\"", lacking.join("; "));
         return Err(Error::config(message).key(key).help(help));
     }
+    if config.order == Order::Transactions {
+        catalog::check_transactions(connection, config).await?;
+    }
     let statements = Statements::new(config, &found, &messages)?;
     Ok((found.oid, messages, statements))
 }

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
             setup::setup_makes_all_that_is_needed_and_is_harmless_twice,
             setup::a_table_without_numbers_is_refused_with_the_statements_that_add_them,
             setup::rows_are_not_numbered_unless_the_user_agrees,
+            setup::rows_of_another_cluster_are_refused_until_they_are_made_this_ones,
             setup::teardown_leaves_the_messages,
             setup::renamed_columns_arrive_under_the_names_of_the_router,
             setup::without_an_order_no_column_is_needed,

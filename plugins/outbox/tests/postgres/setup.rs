@@ -7,7 +7,7 @@ use rowtide_core::{
 use serde_json::json;
 
 use crate::{
-    relay::{Outcome, Relay, context, factory, run},
+    relay::{Outcome, Relay, context, factory, labels, run},
     world::World,
 };
 
@@ -86,6 +86,43 @@ pub(crate) fn rows_are_not_numbered_unless_the_user_agrees() -> Outcome {
         factory(&world.url, &json!({}))?.install(&context(), confirmed).await?;
         let source = world.open(json!({}), &context()).await?;
         assert!(first_changes(&*source).await?.contains("order"));
+        Ok(())
+    })
+}
+
+/// As after a dump was restored, or a replica of the rows alone was made the primary.
+pub(crate) fn rows_of_another_cluster_are_refused_until_they_are_made_this_ones() -> Outcome {
+    run(async {
+        let world = World::empty().await?;
+        for done in ["delete", "mark", "keep"] {
+            let settings = json!({ "done": done });
+            world.setup(settings.clone()).await?;
+            if done == "mark" {
+                // What is done is never looked for.
+                world.execute(MESSAGE).await?;
+                world.execute("UPDATE outbox SET xid = '9000000000', done_at = now()").await?;
+            }
+            drop(world.open(settings.clone(), &context()).await?);
+            let restored = MESSAGE.replace("payload)", "payload, xid)");
+            let restored = restored.replace("'made'", "'old'").replace("'{}')", "'{}', $1)");
+            for xid in ["'5000000000'", "'4999999999'"] {
+                world.execute(&restored.replace("$1", xid)).await?;
+            }
+            world.execute(&MESSAGE.replace("'made'", "'new'")).await?;
+            let error = world.open(settings.clone(), &context()).await.err().ok_or("they wait")?;
+            let told = (error.kind(), error.setting());
+            assert_eq!(told, (&ErrorKind::Config, Some("transaction_column")), "{error}");
+            assert!(error.message().contains("`outbox`") && error.message().contains("`xid`"));
+            let help = error.remedy().unwrap_or_default();
+            world.execute(help.split_once(": ").ok_or("no statement")?.1).await?;
+            let source = world.open(settings, &context()).await?;
+            let came = Relay::new(&*source, None).read(3).await?;
+            assert_eq!(labels(&came), ["old", "old", "new"]);
+            drop(source);
+            world
+                .execute("DROP TABLE outbox; DROP FUNCTION IF EXISTS outbox_rowtide_guard")
+                .await?;
+        }
         Ok(())
     })
 }

@@ -4,7 +4,10 @@ use rowtide_core::{Column, Error, Result};
 use rowtide_sql::{Dialect, TableName, failure};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row, postgres::PgRow};
 
-use crate::database::postgres::values::Wire;
+use crate::{
+    config::{Done, OutboxConfig},
+    database::postgres::values::Wire,
+};
 
 /// The first version with transaction ids that never come again.
 const VERSION_MIN: i32 = 130_000;
@@ -149,6 +152,44 @@ pub(super) async fn identity(connection: &mut PgConnection, table: i64) -> Resul
     }
     let system: String = row.try_get("system").map_err(doing)?;
     Ok(format!("{system}/{table}"))
+}
+
+/// Refuses rows whose transactions this cluster has yet to begin: no snapshot sees them until then,
+/// and what is written meanwhile would overtake them.
+///
+/// What a statement sees was committed before its snapshot, whose end is beyond all of that. The
+/// index of the transactions answers: no other plan may be thought cheaper, which reads the table.
+pub(super) async fn check_transactions(
+    connection: &mut PgConnection,
+    config: &OutboxConfig,
+) -> Result<()> {
+    let table = config.table()?;
+    let name = &config.transaction_column;
+    let (quoted, column) = (table.quoted(Dialect::Postgres), Dialect::Postgres.quote(name));
+    let ahead = format!("{column} >= pg_snapshot_xmax(pg_current_snapshot())");
+    let todo = match config.done {
+        Done::Mark => format!("{} IS NULL", Dialect::Postgres.quote(&config.done_column)),
+        Done::Delete | Done::Keep => "true".to_owned(),
+    };
+    let doing = |error| failure(format!("failed to look into the outbox `{table}`"), error);
+    let query = format!(
+        "BEGIN READ ONLY; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+         SELECT EXISTS (SELECT 1 FROM (SELECT * FROM {quoted} WHERE {ahead} OFFSET 0) rows \
+         WHERE {todo}) AS is_ahead; COMMIT"
+    );
+    let row = connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(query))).await.map_err(doing)?;
+    if !row.try_get("is_ahead").map_err(doing)? {
+        return Ok(());
+    }
+    let message = format!(
+        "rows of the outbox `{table}` have transactions in `{name}` that this server has not begun: \
+         they are of another one"
+    );
+    let help = format!(
+        "make them this server's own: UPDATE {quoted} SET {column} = pg_current_xact_id() \
+         WHERE {ahead} AND {todo}"
+    );
+    Err(Error::config(message).key("transaction_column").help(help))
 }
 
 async fn table_oid(connection: &mut PgConnection, name: &str) -> sqlx::Result<Option<i64>> {
