@@ -148,7 +148,9 @@ pub(super) async fn identity(connection: &mut PgConnection, table: i64) -> Resul
     }
     if row.try_get("is_standby").map_err(doing)? {
         let message = "the server is a standby, which does not know the open transactions";
-        return Err(Error::config(message).key("database").help("name the primary"));
+        // While one server takes over from another, an address may lead to one that is not yet the
+        // primary.
+        return Err(Error::transient(message).key("database").help("name the primary"));
     }
     let system: String = row.try_get("system").map_err(doing)?;
     Ok(format!("{system}/{table}"))

@@ -18,7 +18,7 @@ pub(crate) fn a_standby_is_refused_and_so_is_a_position_from_before_its_promotio
         let world = World::new().await?;
         let standby = Standby::of(&world).await?;
         let error = standby.open("delete").await.err().ok_or("it reads a standby")?;
-        assert_eq!((error.kind(), error.setting()), (&ErrorKind::Config, Some("database")));
+        assert_eq!((error.kind(), error.setting()), (&ErrorKind::Transient, Some("database")));
         differences_skip(&world, &standby).await?;
         promoted(&world, &standby).await
     })
