@@ -69,7 +69,8 @@ pub(crate) async fn open(
     let options = postgres::options(url, config.tls.as_ref())?;
     let mut others = Connecting::start(&options);
     let mut connection = postgres::connect(&options, CONNECT_WITHIN).await?;
-    let (table, messages, statements) = checked(config, &mut connection).await?;
+    let mut found = checked(config, &mut connection).await?;
+    let table = found.oid;
     if let Some(channel) = &config.notify {
         wake::try_way(&options, &mut connection, channel).await?;
     }
@@ -90,6 +91,10 @@ pub(crate) async fn open(
         lock::await_predecessor(context).await?;
         let lock = Lock::held(listener, context);
         connection = postgres::connect(&options, CONNECT_WITHIN).await?;
+        found = checked(config, &mut connection).await?;
+        if found.oid != table {
+            return Err(Error::transient("the outbox was made anew while its lock was waited for"));
+        }
         lock
     };
     let identity = catalog::identity(&mut connection, table).await?;
@@ -97,13 +102,13 @@ pub(crate) async fn open(
         config: config.clone(),
         options,
         identity,
-        statements: Arc::new(statements),
+        statements: Arc::new(found.statements),
         lock,
         connection: Mutex::new(Some(connection)),
         spare: Mutex::new(spare),
         writers: Mutex::new(Writers::new(table)),
     };
-    Ok((Arc::new(database), messages))
+    Ok((Arc::new(database), found.messages))
 }
 
 /// Connections that are made while others are in use already: each takes several round trips.
@@ -142,11 +147,15 @@ async fn connect(config: &OutboxConfig, url: &DatabaseUrl) -> Result<PgConnectio
     postgres::connect(&options, CONNECT_WITHIN).await
 }
 
+/// A table that is what the settings say.
+struct Checked {
+    oid: i64,
+    messages: Messages,
+    statements: Statements,
+}
+
 /// Looks whether the table is what the settings say.
-async fn checked(
-    config: &OutboxConfig,
-    connection: &mut PgConnection,
-) -> Result<(i64, Messages, Statements)> {
+async fn checked(config: &OutboxConfig, connection: &mut PgConnection) -> Result<Checked> {
     let table = config.table()?;
     let Some(found) = Found::look(connection, &table).await? else {
         let message = format!("there is no table `{table}`");
@@ -167,7 +176,7 @@ async fn checked(
         catalog::check_transactions(connection, config).await?;
     }
     let statements = Statements::new(config, &found, &messages)?;
-    Ok((found.oid, messages, statements))
+    Ok(Checked { oid: found.oid, messages, statements })
 }
 
 #[async_trait]

@@ -9,7 +9,7 @@ use crate::{
     relay::{
         Outcome, Relay, context,
         exclusion::{self, TAKE_OVER},
-        run,
+        run, text,
     },
     world::World,
 };
@@ -79,6 +79,39 @@ pub(crate) fn a_cut_lock_connection_stops_the_relay_before_another_takes_over() 
             let (noticed, taken) = (noticed - cut, taken - cut);
             return Err(format!("noticed after {noticed:?}, taken over after {taken:?}").into());
         }
+        Ok(())
+    })
+}
+
+/// What was true before a standby waited need not be so any more.
+pub(crate) fn a_standby_looks_at_the_table_again_once_it_has_waited() -> Outcome {
+    run(async {
+        let world = World::new().await?;
+        let first = world.open(json!({}), &context()).await?;
+        let waiting = context();
+        let second = world.open(json!({}), &waiting);
+        tokio::pin!(second);
+        while !waiting.waited_for_lock() {
+            let _ = tokio::time::timeout(Duration::from_millis(10), &mut second).await;
+        }
+        world.execute("ALTER TABLE outbox ADD COLUMN tenant text").await?;
+        world
+            .execute("INSERT INTO outbox (aggregateid, type, tenant) VALUES ('1', 'x', 'ours')")
+            .await?;
+        drop(first);
+        let second = second.await?;
+        let came = Relay::new(&*second, None).read(1).await?;
+        assert_eq!(text(&came[0], "tenant"), "ours");
+
+        let third = world.open(json!({}), &waiting);
+        tokio::pin!(third);
+        let early = tokio::time::timeout(Duration::from_secs(1), &mut third).await;
+        assert!(early.is_err(), "two relays have one table");
+        world.execute("ALTER TABLE outbox RENAME TO before").await?;
+        world.execute("CREATE TABLE outbox (LIKE before INCLUDING ALL)").await?;
+        drop(second);
+        let error = third.await.err().ok_or("it has the lock of another table")?;
+        assert!(error.is_transient() && error.message().contains("made anew"), "{error}");
         Ok(())
     })
 }

@@ -42,6 +42,7 @@ fn main() -> ExitCode {
             exclusion::a_frozen_relay_keeps_its_lock_and_a_killed_one_does_not,
             exclusion::a_cut_lock_connection_stops_the_relay_before_another_takes_over,
             exclusion::a_standby_gives_up_when_it_is_asked_to_stop,
+            exclusion::a_standby_looks_at_the_table_again_once_it_has_waited,
             exclusion::the_lock_holds_back_no_vacuum,
             polling::polling_stays_fast_behind_dead_rows_and_a_foreign_transaction,
             polling::a_notification_wakes_the_relay,
