@@ -160,8 +160,9 @@ impl Outbox {
                 let keys = if is_here { keys } else { Keys::default() };
                 if !is_here {
                     tracing::warn!(
-                        "the saved position is of another server, and so are the numbers in it; \
-                         messages that were delivered and are still in the outbox come again"
+                        "the saved position is of another server, or of the outbox before it was \
+                         emptied or written anew, and so are the numbers in it; messages that were \
+                         delivered and are still in the outbox come again"
                     );
                 }
                 self.pending.resume(&run, keys);

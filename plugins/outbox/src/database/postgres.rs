@@ -97,7 +97,7 @@ pub(crate) async fn open(
         }
         lock
     };
-    let identity = catalog::identity(&mut connection, table).await?;
+    let identity = catalog::identity(&mut connection, table, config.done).await?;
     let database = Postgres {
         config: config.clone(),
         options,
@@ -162,7 +162,7 @@ async fn checked(config: &OutboxConfig, connection: &mut PgConnection) -> Result
         let help = "`rowtide setup` makes it; `rowtide setup --print` shows how";
         return Err(Error::config(message).key("table").help(help));
     };
-    catalog::identity(connection, found.oid).await?;
+    catalog::identity(connection, found.oid, config.done).await?;
     let messages = Messages::new(config, &found.described())?;
     let lacking = Plan::new(config, Some(&found))?.needed;
     if !lacking.is_empty() {

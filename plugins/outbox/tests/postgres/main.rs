@@ -57,6 +57,7 @@ fn main() -> ExitCode {
             setup::without_an_order_no_column_is_needed,
             upkeep::a_message_is_guarded_against_its_own_transaction,
             upkeep::what_was_saved_and_is_still_there_is_deleted_and_not_read_again,
+            upkeep::messages_that_reuse_the_numbers_of_delivered_ones_are_delivered,
             upkeep::marked_rows_are_removed_after_their_time,
             upkeep::a_writer_that_stays_open_is_told_of_and_holds_nobody_up,
         ],

@@ -73,6 +73,44 @@ pub(crate) fn a_writer_that_stays_open_is_told_of_and_holds_nobody_up() -> Outco
     })
 }
 
+/// The position of a clean stop names what was cleared away last.
+pub(crate) fn messages_that_reuse_the_numbers_of_delivered_ones_are_delivered() -> Outcome {
+    run(async {
+        for done in ["delete", "mark"] {
+            let world = World::empty().await?;
+            let settings = json!({ "done": done });
+            world.setup(settings.clone()).await?;
+            for _ in 0..3 {
+                world.execute(MESSAGE).await?;
+            }
+            let (saved, kept) = {
+                let source = world.open(settings.clone(), &context()).await?;
+                let mut relay = Relay::new(&*source, None);
+                relay.read(3).await?;
+                relay.acknowledge().await?;
+                let saved = relay.position.clone().ok_or("no position")?;
+                // As it was before the file was part of it.
+                let text = serde_json::to_string(&saved)?;
+                let server = text.split("\\\"").nth(3).ok_or("no server")?.to_owned();
+                let (shorter, _) = server.rsplit_once('/').ok_or("no file")?;
+                (saved, serde_json::from_str(&text.replace(&server, shorter))?)
+            };
+            world.execute("TRUNCATE outbox RESTART IDENTITY").await?;
+            for position in [saved, kept] {
+                world.execute(&MESSAGE.replace("made", "new")).await?;
+                let source = world.open(settings.clone(), &context()).await?;
+                let mut relay = Relay::new(&*source, Some(position));
+                // What the engine does at a start.
+                relay.acknowledge().await?;
+                relay.acknowledge().await?;
+                assert_eq!(labels(&relay.read(1).await?), ["new"]);
+                relay.acknowledge().await?;
+            }
+        }
+        Ok(())
+    })
+}
+
 /// A crash between the save and the deletion.
 pub(crate) fn what_was_saved_and_is_still_there_is_deleted_and_not_read_again() -> Outcome {
     run(async {

@@ -136,11 +136,18 @@ impl Index {
     }
 }
 
-/// What tells this table of this server from any other: the cluster, its history, and the table's
-/// own number.
-pub(super) async fn identity(connection: &mut PgConnection, table: i64) -> Result<String> {
+/// What tells this table of this server from any other: the cluster, its history, the table's own
+/// number, and, unless rows are kept, that of the file that it is in: `TRUNCATE … RESTART IDENTITY`
+/// begins another one, and the numbers from 1 again. What is kept goes by transactions, which no
+/// other file gives out again.
+pub(super) async fn identity(
+    connection: &mut PgConnection,
+    table: i64,
+    done: Done,
+) -> Result<String> {
     let doing = |error| failure("failed to ask the server who it is", error);
-    let row = connection.fetch_one(sqlx::raw_sql(SERVER)).await.map_err(doing)?;
+    let query = SERVER.replace("$table", &table.to_string());
+    let row = connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(query))).await.map_err(doing)?;
     let version: i32 = row.try_get("version").map_err(doing)?;
     if version < VERSION_MIN {
         let message = format!("PostgreSQL {} has no `xid8`", version / 10_000);
@@ -153,7 +160,13 @@ pub(super) async fn identity(connection: &mut PgConnection, table: i64) -> Resul
         return Err(Error::transient(message).key("database").help("name the primary"));
     }
     let system: String = row.try_get("system").map_err(doing)?;
-    Ok(format!("{system}/{table}"))
+    Ok(match done {
+        Done::Keep => format!("{system}/{table}"),
+        Done::Delete | Done::Mark => {
+            let file: i64 = row.try_get("file").map_err(doing)?;
+            format!("{system}/{table}/{file}")
+        }
+    })
 }
 
 /// Refuses rows whose transactions this cluster has yet to begin: no snapshot sees them until then,
@@ -215,6 +228,7 @@ async fn fetch(
 const SERVER: &str = "
 SELECT current_setting('server_version_num')::int4 AS version,
        pg_is_in_recovery() AS is_standby,
+       coalesce(pg_relation_filenode($table::oid)::int8, 0) AS file,
        CASE WHEN pg_is_in_recovery() THEN ''
             ELSE concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
                            left(pg_walfile_name(pg_current_wal_lsn()), 8),
