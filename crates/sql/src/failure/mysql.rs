@@ -32,10 +32,15 @@ pub(super) fn refusal(number: u16, state: &str, message: &str) -> Refusal {
 
 fn by_number(number: u16, state: &str) -> ErrorKind {
     match number {
-        // Full disks and memory.
-        1021 | 1037 | 1038 | 1041 | 1114 => Transient,
+        // Full disks and memory. What an engine says of its disk (1030) and what came up at a commit
+        // (1180) has the system's own number in its text alone, and most of those pass.
+        1021 | 1030 | 1037 | 1038 | 1041 | 1114 | 1180 | 1206 => Transient,
         // Shutting down, interrupted, killed, or out of time.
-        1053 | 1077 | 1079 | 1152 | 1184 | 1317 | 1927 | 1969 | 3024 | 3169 | 4031 => Transient,
+        1053 | 1077 | 1079 | 1152 | 1184 | 1317 | 1927 | 1969 | 3024 | 3032 | 3169 | 4031 => {
+            Transient
+        }
+        // A group that changes its members, and a proxy that has no server to go to.
+        3100 | 9001 => Transient,
         // Locks, and too much at once.
         1205 | 1213 | 1637 | 3572 => Transient,
         // What was prepared is no longer valid.
@@ -71,6 +76,12 @@ mod tests {
             (1213, "40001", Transient),
             (1290, "HY000", Transient),
             (1927, "70100", Transient),
+            (1030, "HY000", Transient),
+            (1180, "HY000", Transient),
+            (1206, "HY000", Transient),
+            (3032, "HY000", Transient),
+            (3100, "HY000", Transient),
+            (9001, "HY000", Transient),
             (1044, "42000", Config),
             (1045, "28000", Config),
             (1049, "42000", Config),
