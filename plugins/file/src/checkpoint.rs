@@ -1,6 +1,10 @@
 use std::{
     collections::HashMap,
     fs,
+    io::{
+        self,
+        ErrorKind::{InvalidInput, PermissionDenied, Unsupported},
+    },
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -46,7 +50,9 @@ impl CheckpointStore for FileStore {
         disk::blocking(move || {
             let mut locks = turn(&locks);
             if !locks.contains_key(&claim.pipeline) {
-                make_directory(disk::directory_of(&path))?;
+                let directory = disk::directory_of(&path);
+                make_directory(directory, &mut disk::sync_directory)
+                    .map_err(|error| disk::failure("make the directory", directory, error))?;
                 let lock = checkpoint_file::lock(&path, &claim.owner)?;
                 reach!("file checkpoint: locked, not claimed");
                 // Held from here on: nobody else may claim between the reading and the writing.
@@ -75,13 +81,31 @@ fn turn(locks: &Mutex<HashMap<String, LockFile>>) -> MutexGuard<'_, HashMap<Stri
     locks.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn make_directory(directory: &Path) -> Result<()> {
+/// Makes `directory` and those above it that are missing, from the top, each durable before the
+/// next. So only the last that is there can be one that a predecessor made and did not make durable.
+fn make_directory(
+    directory: &Path,
+    sync: &mut dyn FnMut(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let parent = disk::directory_of(directory);
     if directory.is_dir() {
-        return Ok(());
+        return match sync(parent) {
+            // Another user's, or of a file system that cannot do it, so not of our making.
+            Err(error) if matches!(error.kind(), PermissionDenied | InvalidInput | Unsupported) => {
+                Ok(())
+            }
+            synced => synced,
+        };
     }
-    let made = fs::create_dir_all(directory)
-        .and_then(|()| disk::sync_directory(disk::directory_of(directory)));
-    made.map_err(|error| disk::failure("make the directory", directory, error))
+    if parent != directory {
+        make_directory(parent, sync)?;
+    }
+    match fs::create_dir(directory) {
+        // Another pipeline was faster.
+        Err(_) if directory.is_dir() => {}
+        made => made?,
+    }
+    sync(parent)
 }
 
 fn claim_file(path: &Path, mut claim: Claim) -> Result<Claim> {
@@ -146,6 +170,30 @@ mod tests {
         let other = FileStore::new(directory.path().join("new/directory"));
         assert_eq!(other.load("p").await.unwrap(), [waiting("b"), waiting("c")]);
         assert_eq!(other.load("q").await.unwrap(), []);
+    }
+
+    #[test]
+    fn every_directory_that_is_made_is_durable_before_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let (top, below) = (directory.path(), |path| directory.path().join(path));
+        let made = |path: &Path| {
+            let mut synced = Vec::new();
+            let mut sync = |path: &Path| {
+                synced.push((path.to_owned(), fs::read_dir(path)?.count()));
+                Ok(())
+            };
+            make_directory(path, &mut sync).unwrap();
+            synced
+        };
+        let above = top.parent().unwrap();
+        let synced = made(&below("a/b/c"));
+        assert_eq!(synced[0].0, above);
+        assert_eq!(synced[1..], [(top.into(), 1), (below("a"), 1), (below("a/b"), 1)]);
+        assert!(below("a/b/c").is_dir());
+        // It may have been made by one that died before it made it durable.
+        assert_eq!(made(&below("a/b/c")), [(below("a/b"), 1)]);
+        fs::write(below("file"), "").unwrap();
+        assert!(make_directory(&below("file/x"), &mut |_| Ok(())).is_err());
     }
 
     #[tokio::test]

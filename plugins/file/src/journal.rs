@@ -35,7 +35,7 @@ pub(crate) struct Journal {
     length: u64,
     /// How much of the file is on the disk for certain.
     durable: u64,
-    /// Whether a name was made or changed that is not durable yet.
+    /// Whether a name was made or changed that may not be durable yet.
     has_new_name: bool,
     pub(crate) sync: fn(&File) -> io::Result<()>,
     /// Whoever else keeps it has the path refused only until it is dropped.
@@ -59,7 +59,6 @@ impl Journal {
         let (tenure, user) = Tenure::begin(&names.lock());
         let lock = LockFile::acquire(&names.lock(), &this_process())?;
         compression::tidy(&names, rotation.compression)?;
-        let has_new_name = !path.exists();
         let failed = |error| disk::failure("open", path, error);
         let mut file = open(&names).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
@@ -73,7 +72,8 @@ impl Journal {
             last_closing: last_closing(&metadata),
             length,
             durable: length,
-            has_new_name,
+            // A predecessor may have died before it made its last names durable.
+            has_new_name: true,
             sync: File::sync_data,
             user: Some(user),
             _lock: lock,

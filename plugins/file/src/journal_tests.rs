@@ -249,6 +249,19 @@ fn a_closed_file_that_somebody_has_taken_is_done() {
 }
 
 #[test]
+fn names_that_a_predecessor_made_are_durable_after_the_first_flush() {
+    let directory = tempfile::tempdir().unwrap();
+    // One that was killed behind its rename, and one that was killed behind its first write.
+    closed_file(directory.path(), "a\n");
+    fs::write(directory.path().join("out.jsonl"), "b\n").unwrap();
+    let mut journal = open_at(directory.path(), Rotation::default());
+    assert!(journal.has_new_name);
+    journal.append(b"c\n").unwrap();
+    journal.flush().unwrap();
+    assert!(!journal.has_new_name);
+}
+
+#[test]
 fn a_crash_during_rotation_leaves_every_line_once() {
     let directory = tempfile::tempdir().unwrap();
     let mut journal = open_at(directory.path(), rotation(100, None));
