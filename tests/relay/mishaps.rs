@@ -126,7 +126,7 @@ pub(crate) fn send_what_nobody_takes(scene: Scene) -> Outcome<()> {
         return Err(format!("{first:?} arrived beside what was skipped").into());
     }
     let log = relay.log()?;
-    if log.matches("the sink rejected a change").count() != 1 || !log.contains("position=") {
+    if log.matches("the sink rejected a change").count() != 1 || !log.contains("change=") {
         return Err(format!("the log does not name what was skipped:\n{log}").into());
     }
     let mut relay = scene.relay("[delivery]\non_rejected = \"stop\"")?;

@@ -65,7 +65,8 @@ impl Position {
     /// become "start from now".
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_str(&self.data).map_err(|error| {
-            Error::position_lost(format!("the saved position `{}` cannot be read", self.data))
+            // It may have the key of a row in it.
+            Error::position_lost("the saved position cannot be read")
                 .help("it was saved by another plugin or a newer version; run that one, or `rowtide checkpoint reset`")
                 .because(error)
         })

@@ -260,7 +260,6 @@ impl<'a> DeliveryLoop<'a> {
                 change = %refused.change,
                 table = refused.table,
                 partition = %refused.partition,
-                position = refused.position.map(Position::text),
                 "the sink rejected a change: {error}"
             );
         }
@@ -362,7 +361,7 @@ impl<'a> DeliveryLoop<'a> {
         let Message { partition, content } = message;
         match content {
             Content::Event(Event::Changes { changes, position }, room) => {
-                self.write(&partition, changes, position.clone(), room).await?;
+                self.write(&partition, changes, room).await?;
                 if let Some(position) = position {
                     self.accept_position(&partition, position);
                 }
@@ -395,7 +394,6 @@ impl<'a> DeliveryLoop<'a> {
         &mut self,
         partition: &PartitionId,
         mut changes: Vec<Change>,
-        position: Option<Position>,
         room: Room,
     ) -> Result<()> {
         if changes.is_empty() {
@@ -409,7 +407,7 @@ impl<'a> DeliveryLoop<'a> {
         written.map_err(|error| never_rejected(error.under("sink")))?;
         self.control.status.accept_changes(partition, changes.len());
         let partition = partition.clone();
-        self.span.push(Written { partition, changes, position, _room: room });
+        self.span.push(Written { partition, changes, _room: room });
         reach!("engine: written, not flushed");
         Ok(())
     }

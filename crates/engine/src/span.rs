@@ -1,4 +1,4 @@
-use rowtide_core::{Change, ChangeId, Error, PartitionId, Position, Result};
+use rowtide_core::{Change, ChangeId, Error, PartitionId, Result};
 use tokio::time::Instant;
 
 use crate::inbox::Room;
@@ -15,7 +15,6 @@ pub(crate) struct Span {
 pub(crate) struct Written {
     pub(crate) partition: PartitionId,
     pub(crate) changes: Vec<Change>,
-    pub(crate) position: Option<Position>,
     pub(crate) _room: Room,
 }
 
@@ -24,7 +23,6 @@ pub(crate) struct Refused<'a> {
     pub(crate) change: &'a ChangeId,
     pub(crate) table: &'a str,
     pub(crate) partition: &'a PartitionId,
-    pub(crate) position: Option<&'a Position>,
 }
 
 impl Span {
@@ -78,7 +76,6 @@ impl Span {
                     change: change.id(),
                     table: &change.table.name,
                     partition: &written.partition,
-                    position: written.position.as_ref(),
                 });
             }
             rest -= written.changes.len();
