@@ -50,6 +50,11 @@ impl Document {
     pub(super) fn places(&self) -> &Places {
         &self.places
     }
+
+    /// The whole of it.
+    pub(super) fn value(&self) -> Value {
+        Value::from(self.values.clone())
+    }
 }
 
 impl Provider for Document {
@@ -128,8 +133,9 @@ impl Reader<'_> {
 }
 
 fn parse_integer(integer: &DeInteger<'_>, path: &str) -> Result<i64> {
+    // It may be a password without quotes.
     let too_large = |_| {
-        Error::config(format!("{} does not fit 64 bits", integer.as_str()))
+        Error::config("the number does not fit 64 bits")
             .key(path)
             .help(format!("the largest number is {}", i64::MAX))
     };
@@ -224,6 +230,6 @@ mod tests {
         let problem = Document::parse("f.toml", &"a.".repeat(9_999)).unwrap_err().to_string();
         assert!(problem.len() < 500, "{problem}");
         check_broken("a = ", "error: f.toml:1:5: this is not TOML");
-        check_broken("[x]\na = 99999999999999999999", "error: f.toml:2:1: 99999999999999999999");
+        check_broken("[x]\na = 99999999999999999999", "error: f.toml:2:1: the number does not fit");
     }
 }

@@ -107,6 +107,7 @@ fn assemble(file: &str, text: &str, overlay: &Overlay) -> Result<PipelineFile, P
 }
 
 fn merge(document: Document, overlay: &Overlay) -> Result<Settings, Vec<Error>> {
+    overlay.check_lists(&document.value()).map_err(|error| vec![error])?;
     let figment = Figment::from(document).merge(overlay);
     let merged = figment.find_value("").map_err(|error| {
         vec![Error::config("failed to merge the file and the environment").because(error)]

@@ -43,6 +43,24 @@ impl Overlay {
             .help("unset it, or run each pipeline in a process of its own"))
     }
 
+    /// Refuses what is set inside of a list: a table would take the place of the list, and what is
+    /// not said in it would be as if the list had never been there.
+    ///
+    /// # Errors
+    /// `Config`, naming the list.
+    pub(super) fn check_lists(&self, file: &Value) -> Result<()> {
+        for key in self.values.keys() {
+            let outer = key.match_indices('.').map(|(end, _)| &key[..end]);
+            let is_list = |outer: &&str| matches!(file.find_ref(outer), Some(Value::Array(..)));
+            if let Some(list) = outer.into_iter().find(is_list) {
+                let message = format!("{} is inside of a list of the file", variable(key));
+                let help = format!("write `{list}` in the file as a table, or set all of it");
+                return Err(Error::config(message).key(list).help(help));
+            }
+        }
+        Ok(())
+    }
+
     /// The variable that sets exactly this key.
     pub(super) fn find(&self, key: &str) -> Option<Place> {
         self.values.contains_key(key).then(|| Place::Variable(variable(key)))
@@ -110,6 +128,21 @@ mod tests {
         let values = Value::from(data[&Profile::Default].clone());
         for (path, expected) in [("a.b", "1"), ("a.c.d", "2"), ("e", "3")] {
             assert_eq!(values.find_ref(path).and_then(Value::as_str), Some(expected));
+        }
+    }
+
+    #[test]
+    fn what_is_inside_of_a_list_of_the_file_is_refused() {
+        let tables = Value::from(vec!["orders", "customers"]);
+        let file = nest("source.tables", tables);
+        for (key, is_refused) in [
+            ("source.tables.exclude", true),
+            ("source.tables", false),
+            ("source.tables_more.exclude", false),
+            ("source.path", false),
+        ] {
+            let checked = overlay(&[(key, "customers")]).check_lists(&file);
+            assert_eq!(checked.is_err(), is_refused, "{key}");
         }
     }
 
