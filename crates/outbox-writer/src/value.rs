@@ -17,7 +17,8 @@ pub enum Value {
     Float(f64),
     /// A text.
     Text(String),
-    /// A JSON document; the column may be one of JSON or of text.
+    /// A JSON document; the column may be one of JSON or of text. On PostgreSQL a document that is
+    /// `null` is SQL's NULL, and one that is a string stands in a column of text without its quotes.
     Json(Box<RawValue>),
     /// Bytes, for a column of bytes.
     Bytes(Vec<u8>),

@@ -180,6 +180,9 @@ impl Config for SpannerConfig {
             let message = format!("`{}` is not the name of a change stream", self.change_stream);
             return Err(Error::config(message).key("change_stream"));
         }
+        if self.tables.include.is_empty() {
+            return Err(Error::config("no table is named").key("tables"));
+        }
         if self.operations.is_empty() {
             let message = "without any operation nothing would be delivered";
             return Err(Error::config(message).key("operations"));
