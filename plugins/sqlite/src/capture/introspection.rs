@@ -91,14 +91,14 @@ pub(crate) fn describe(connection: &Connection, table: &Listed) -> Result<Found>
     let has_own_index = add_uniques(connection, &mut found)?;
     let has_index = found.definition.uniques.iter().any(|unique| unique.primary);
     found.definition.identity = if table.without_rowid {
-        key_identity(&mut found)
+        key_identity(&mut found)?
     } else {
         // A key of its own index, as a descending one has, is not the rowid.
         match integer_key(&found.definition.columns).filter(|_| !has_own_index) {
             Some(index) => Identity::Integer(index),
             None => match free_alias(&found.definition.columns) {
                 Some(alias) => Identity::Rowid(alias.to_owned()),
-                None if has_index => key_identity(&mut found),
+                None if has_index => key_identity(&mut found)?,
                 None => return Err(no_key(&table.name)),
             },
         }
@@ -177,16 +177,23 @@ fn unique(connection: &Connection, index: &str) -> Result<Option<Vec<(usize, Str
     Ok(covered.collect())
 }
 
-/// The declared key as the identity; one of a collation of the user's is compared as bytes.
-fn key_identity(found: &mut Found) -> Identity {
+/// The declared key as the identity.
+///
+/// # Errors
+/// `Config` if it has a collation of the user's: without it SQLite reads no row of the table.
+fn key_identity(found: &mut Found) -> Result<Identity> {
     let definition = &mut found.definition;
     let position = definition.uniques.iter().position(|unique| unique.primary);
     if let Some(position) = position {
-        return Identity::Key(definition.uniques.remove(position));
+        return Ok(Identity::Key(definition.uniques.remove(position)));
     }
-    let key = definition.table().key();
-    let columns = key.into_iter().map(|index| (index, "BINARY".to_owned())).collect();
-    Identity::Key(Unique { primary: true, columns })
+    Err(Error::config(format!(
+        "table `{}` cannot be captured: it is WITHOUT ROWID, and its key is of a collation that \
+         SQLite does not bring along",
+        definition.name
+    ))
+    .key("tables")
+    .help("exclude the table, or make it with a rowid"))
 }
 
 /// The column that may be the rowid: a single key column of exactly this type.
@@ -268,6 +275,22 @@ mod tests {
         let error = found("CREATE TABLE t (rowid, oid, _rowid_)").unwrap_err();
         assert!(error.message().contains("`t`"), "{error}");
         found("CREATE TABLE t (rowid, oid, _rowid_ TEXT PRIMARY KEY)").unwrap();
+    }
+
+    #[test]
+    fn a_key_that_sqlite_cannot_read_by_itself_is_refused_by_name() {
+        let table = |options| {
+            format!(
+                "CREATE TABLE t (a TEXT COLLATE RTRIM PRIMARY KEY) {options}; \
+                 PRAGMA writable_schema = on; \
+                 UPDATE sqlite_schema SET sql = replace(sql, 'RTRIM', 'theirs'); \
+                 PRAGMA writable_schema = reset"
+            )
+        };
+        let error = found(&table("WITHOUT ROWID")).unwrap_err();
+        assert!(error.message().contains("`t`") && error.remedy().is_some(), "{error}");
+        let identity = found(&table("")).unwrap().definition.identity;
+        assert_eq!(identity, Identity::Rowid("rowid".to_owned()));
     }
 
     #[test]
