@@ -5,10 +5,14 @@ use lapin::{
     options::{ExchangeDeclareOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable, ShortString},
 };
-use rowtide_core::{Change, Result};
+use rowtide_core::{Change, Error, Result};
 use rowtide_format::{Message, Template};
 
-use crate::connection::{Link, failure, soft_error};
+use crate::connection::{
+    Link,
+    failure::{self, Declaration},
+    soft_error,
+};
 
 /// More names than a pipeline uses at a time; one that makes names of row values must not make the
 /// list of them grow for ever.
@@ -75,7 +79,8 @@ impl Router {
             let declared = target.declare(link, name.clone()).await?;
             let what = format!("{} `{name}`", target.noun());
             declared.map_err(|error| {
-                failure::declaring(error, &what, link.server()).key(target.noun())
+                let what = (what.as_str(), target.declaration());
+                failure::declaring(error, what, link.server()).key(target.noun())
             })?;
         }
         Ok(Self { target, known: HashMap::new(), text: String::new() })
@@ -152,6 +157,11 @@ impl Router {
             Ok(()) => None,
             // The broker's words have the name in them, which may be a value of the row.
             Err(error) => match soft_error(&error) {
+                Some(soft) if failure::is_passing(&error, self.target.declaration()) => {
+                    let (server, noun) = (link.server(), self.target.noun());
+                    let message = format!("{server} does not declare the {noun} of a message");
+                    return Err(Error::transient(format!("{message} for now: {soft:?}")));
+                }
                 Some(soft) => {
                     let noun = self.target.noun();
                     Some(format!("the broker refuses the {noun} of this message: {soft:?}"))
@@ -191,6 +201,17 @@ impl Target {
         }
     }
 
+    /// Whether it is made, or is there.
+    fn declaration(&self) -> Declaration {
+        match self {
+            Target::Queue { queue_type: QueueType::Existing, .. }
+            | Target::Exchange { exchange_type: ExchangeType::Existing, .. } => {
+                Declaration::Passive
+            }
+            Target::Queue { .. } | Target::Exchange { .. } => Declaration::Active,
+        }
+    }
+
     /// Declares it, or asks for it if it is to be there. A refusal closes the channel.
     async fn declare(&self, link: &Link, name: ShortString) -> Result<lapin::Result<()>> {
         let channel = link.channel().await?;
@@ -201,7 +222,7 @@ impl Target {
         match self {
             Target::Queue { queue_type, .. } => {
                 let options = QueueDeclareOptions {
-                    passive: *queue_type == QueueType::Existing,
+                    passive: self.declaration() == Declaration::Passive,
                     durable: true,
                     ..QueueDeclareOptions::default()
                 };
@@ -209,7 +230,7 @@ impl Target {
             }
             Target::Exchange { exchange_type, .. } => {
                 let options = ExchangeDeclareOptions {
-                    passive: *exchange_type == ExchangeType::Existing,
+                    passive: self.declaration() == Declaration::Passive,
                     durable: true,
                     ..ExchangeDeclareOptions::default()
                 };

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
             a_full_queue_is_transient_and_one_at_a_time_keeps_the_order,
             what_is_missing_or_forbidden_is_said_at_the_start,
             a_name_made_of_a_row_is_refused_alone,
+            a_queue_beyond_the_limit_is_waited_for,
             an_older_connection_is_shut_out,
             a_refused_channel_is_no_lost_connection,
             a_frozen_broker_and_a_cut_are_transient,
@@ -354,6 +355,26 @@ fn a_name_made_of_a_row_is_refused_alone() -> Result<(), String> {
         assert!(!format!("{outcome:?}").contains("hush"), "{outcome:?}");
         assert_eq!(rejected(outcome), [1, 3]);
         assert_eq!(world.ids().await, ["c:0", "c:2", "c:4"]);
+    })
+}
+
+fn a_queue_beyond_the_limit_is_waited_for() -> Result<(), String> {
+    run(async |broker| {
+        let world = World::new(broker).await;
+        let limit = format!("/api/vhost-limits/{}/max-queues", world.queue.vhost);
+        // One of the test, and one of the connection.
+        broker.manage("PUT", &limit, r#"{"value":2}"#).unwrap();
+        let Err(error) = world.open(&[("queue", text("for.items"))]).await else { panic!() };
+        assert!(error.is_transient(), "{error}");
+        let by_row = [("queue", text("for.{column.value}"))];
+        let mut sink = world.open(&by_row).await.unwrap();
+        let span = [change(0, "items", Value::from("hush"))];
+        let error = deliver(&mut *sink, &span).await.unwrap_err();
+        assert!(error.is_transient() && !format!("{error:?}").contains("hush"), "{error:?}");
+        drop(sink);
+        broker.manage("DELETE", &limit, "").unwrap();
+        let mut sink = world.open(&by_row).await.unwrap();
+        deliver(&mut *sink, &span).await.unwrap();
     })
 }
 

@@ -6,6 +6,15 @@ use lapin::{
 };
 use rowtide_core::Error;
 
+/// What becomes of a name that is declared and is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Declaration {
+    /// It is made.
+    Active,
+    /// It is missing.
+    Passive,
+}
+
 /// While connecting: what the broker refuses now it refuses until somebody changes something.
 pub(crate) fn connecting(error: lapin::Error, server: &str) -> Error {
     if let ErrorKind::ProtocolError(refusal) = error.kind() {
@@ -33,11 +42,18 @@ pub(crate) fn connecting(error: lapin::Error, server: &str) -> Error {
 }
 
 /// While declaring what the settings name.
-pub(crate) fn declaring(error: lapin::Error, what: &str, server: &str) -> Error {
+pub(crate) fn declaring(
+    error: lapin::Error,
+    (what, declaration): (&str, Declaration),
+    server: &str,
+) -> Error {
     let ErrorKind::ProtocolError(refusal) = error.kind() else {
         return in_operation(error, server);
     };
     let text = refusal.get_message().as_str();
+    if is_passing(&error, declaration) {
+        return Error::transient(format!("{server} does not declare {what} for now: {text}"));
+    }
     let config = |help: &str| {
         Error::config(format!("{server} refuses to declare {what}: {text}")).help(help)
     };
@@ -59,6 +75,28 @@ pub(crate) fn declaring(error: lapin::Error, what: &str, server: &str) -> Error 
         }
         _ => in_operation(error, server),
     }
+}
+
+/// Whether what a declaration was answered with may be over soon.
+pub(crate) fn is_passing(error: &lapin::Error, declaration: Declaration) -> bool {
+    let ErrorKind::ProtocolError(refusal) = error.kind() else { return true };
+    let text = refusal.get_message().as_str();
+    match refusal.kind() {
+        // A queue whose node is down, that has crashed or does not answer is not found either.
+        AMQPErrorKind::Soft(Soft::NOTFOUND) => {
+            let text = text.strip_prefix("NOT_FOUND - ").unwrap_or(text);
+            let is_missing = ["no queue '", "no exchange '"].iter().any(|no| text.starts_with(no));
+            declaration == Declaration::Active || !is_missing
+        }
+        AMQPErrorKind::Soft(Soft::PRECONDITIONFAILED) => is_limit(text),
+        _ => false,
+    }
+}
+
+/// Whether there are as many queues as there may be. The broker's words end after 255 bytes, and
+/// the limit comes after the name; what is there with other properties is never begun so.
+fn is_limit(text: &str) -> bool {
+    text.starts_with("PRECONDITION_FAILED - cannot declare ")
 }
 
 /// While publishing.
@@ -83,6 +121,11 @@ pub(crate) fn in_operation(error: lapin::Error, server: &str) -> Error {
             Hard::CONNECTIONFORCED | Hard::RESOURCEERROR | Hard::INTERNALERROR | Hard::CHANNELERROR,
         ) => Error::transient(message),
         AMQPErrorKind::Hard(Hard::NOTALLOWED) if message.contains("limit") => {
+            Error::transient(message)
+        }
+        AMQPErrorKind::Soft(Soft::PRECONDITIONFAILED)
+            if is_limit(refusal.get_message().as_str()) =>
+        {
             Error::transient(message)
         }
         _ => Error::fatal(message),
@@ -127,6 +170,33 @@ mod tests {
         for kind in [Soft::ACCESSREFUSED, Soft::PRECONDITIONFAILED] {
             assert_eq!(in_operation(refusal(kind, "x"), "h:1").kind(), &Kind::Fatal);
         }
+    }
+
+    #[test]
+    fn only_a_name_that_is_not_there_is_missing() {
+        use Declaration::{Active, Passive};
+        let declared = |kind: Soft, text: &str, declaration| {
+            let text = format!("{kind:?} - {text}")
+                .replace("NOTFOUND", "NOT_FOUND")
+                .replace("PRECONDITIONFAILED", "PRECONDITION_FAILED");
+            declaring(refusal(kind, &text), ("queue `q`", declaration), "h:1").kind().clone()
+        };
+        for missing in ["no queue 'q' in vhost '/'", "no exchange 'q' in vhost '/'"] {
+            assert_eq!(declared(Soft::NOTFOUND, missing, Passive), Kind::Config);
+            assert_eq!(declared(Soft::NOTFOUND, missing, Active), Kind::Transient);
+        }
+        for stopped in [
+            "home node 'rabbit@x' of durable queue 'no queue' in vhost '/' is down or inaccessible",
+            "failed to perform operation on queue 'q' in vhost '/' due to timeout",
+            "queue 'q' in vhost '/' has crashed and failed to restart",
+            "queue 'q' in vhost '/' process is stopped by supervisor",
+        ] {
+            for declaration in [Active, Passive] {
+                assert_eq!(declared(Soft::NOTFOUND, stopped, declaration), Kind::Transient);
+            }
+        }
+        let other = "inequivalent arg 'x-delivery-limit' for queue 'q' in vhost '/': received none";
+        assert_eq!(declared(Soft::PRECONDITIONFAILED, other, Active), Kind::Config);
     }
 
     #[test]
