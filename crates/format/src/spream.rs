@@ -230,14 +230,13 @@ fn write_value(out: &mut Vec<u8>, value: &Value) {
     }
 }
 
-/// As Go writes a float: a whole one without a point.
+/// As Go writes a float: a whole one without a point, and zero with its sign.
 fn write_float(out: &mut Vec<u8>, value: f64) {
     match value {
         _ if value.is_nan() => out.extend_from_slice(b"\"NaN\""),
         f64::INFINITY => out.extend_from_slice(b"\"Infinity\""),
         f64::NEG_INFINITY => out.extend_from_slice(b"\"-Infinity\""),
-        _ if value == 0.0 => out.extend_from_slice(b"0"),
-        _ if (1e-6..1e21).contains(&value.abs()) => {
+        _ if value == 0.0 || (1e-6..1e21).contains(&value.abs()) => {
             out.extend_from_slice(value.to_string().as_bytes());
         }
         _ => {
@@ -345,5 +344,15 @@ mod tests {
         let mut out = Vec::new();
         Encoder::new(&Format::Spream, "p").lines(&[read], &mut out);
         assert!(out.is_empty());
+    }
+
+    #[test]
+    fn a_zero_keeps_its_sign() {
+        let written = |value: f64| {
+            let mut out = Vec::new();
+            write_value(&mut out, &Value::Float(value));
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!([written(0.0), written(-0.0), written(-1.0)], ["0", "-0", "-1"]);
     }
 }
