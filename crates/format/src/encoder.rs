@@ -114,7 +114,7 @@ impl Encoder {
             Form::CloudEvents(cloudevents) => cloudevents.encode(changes, output),
             Form::Outbox(outbox) => outbox.encode(changes, output, &mut self.refused),
             Form::ChangefeedPublisher(publisher) => publisher.encode(changes, output),
-            Form::Spream(spream) => spream.encode(changes, output),
+            Form::Spream(spream) => spream.encode(changes, output, &mut self.refused),
         }
     }
 }

@@ -4,17 +4,18 @@
 //! {"commit_timestamp":"2026-11-21T10:00:00.12Z","record_sequence":"00000000","server_transaction_id":"x","is_last_record_in_transaction_in_partition":true,"table_name":"t","column_types":[{"name":"id","type":{"code":"INT64"},"is_primary_key":true,"ordinal_position":1}],"mods":[{"keys":{"id":"1"}}],"mod_type":"INSERT","value_capture_type":"NEW_ROW","number_of_records_in_transaction":1,"number_of_partitions_in_transaction":1,"transaction_tag":"","is_system_transaction":false}
 //! ```
 //!
-//! The changes of one record that come in one call are one line, with the index of the first. Values
-//! are written as Spanner writes them in a record: an INT64, a NUMERIC and a JSON document as a
-//! string, bytes as base64; members by name in ascending order. Maps without members are left out,
-//! and so are the values of a column that is unknown. What is not a change of such a record, as a
-//! row that a snapshot read, has no form.
+//! The changes of one record that come in one call are one line. Values are written as Spanner writes
+//! them in a record: an INT64, a NUMERIC and a JSON document as a string, bytes as base64; members by
+//! name in ascending order. Maps without members are left out, and so are the values of a column
+//! that is unknown. What is not a change of such a record, as a row that a snapshot read, has no
+//! form and is refused.
 
 use rowtide_core::{Change, Metadata, Operation, Row, Table, Value};
 
 use crate::{
     encoder::Output,
     plans::Plans,
+    refusals::Refused,
     text::{self, PRINTER},
 };
 
@@ -40,37 +41,65 @@ impl SpreamEncoder {
         Self { plans: Plans::new(Plan::new) }
     }
 
-    pub(crate) fn encode(&mut self, changes: &[Change], output: &mut impl Output) {
-        let mut rest = changes;
-        while let Some(first) = rest.first() {
-            let index = changes.len() - rest.len();
-            let length = rest.iter().take_while(|change| is_same_record(first, change)).count();
-            let length = length.max(1);
-            let (record, others) = rest.split_at(length);
-            rest = others;
-            let (Some(operation), Some(metadata)) = (operation(first.operation), &first.metadata)
-            else {
-                continue;
+    pub(crate) fn encode(
+        &mut self,
+        changes: &[Change],
+        output: &mut impl Output,
+        refused: &mut Vec<Refused>,
+    ) {
+        let mut end = 0;
+        while let Some(first) = changes.get(end) {
+            let index = end;
+            end += 1;
+            let (operation, metadata) = match form(first) {
+                Ok(Some(form)) => form,
+                Ok(None) => continue,
+                Err(reason) => {
+                    refused.push(Refused { index, reason: reason.to_owned() });
+                    continue;
+                }
             };
+            end += changes[end..].iter().take_while(|next| is_same_record(first, next)).count();
+            let record = &changes[index..end];
             let plan = self.plans.of(&first.table);
             let write = |out: &mut Vec<u8>| plan.write(out, record, metadata, operation);
-            output.message(index..index + length, |out| plan.write_key(out, first), write);
+            output.message(index..end, |out| plan.write_key(out, first), write);
         }
     }
 }
 
-/// The changes of a record have the same id but for their last number.
-fn is_same_record(first: &Change, other: &Change) -> bool {
-    first.id.scope() == other.id.scope() && first.id.numbers().next() == other.id.numbers().next()
+/// The name of the operation, and what the record of the change says; none for a mark.
+///
+/// # Errors
+/// Why a row has no form.
+fn form(change: &Change) -> Result<Option<(&'static str, &Metadata)>, &'static str> {
+    let operation = match change.operation {
+        Operation::Insert => "INSERT",
+        Operation::Update => "UPDATE",
+        Operation::Delete => "DELETE",
+        Operation::Read => {
+            return Err("the format `spream` has no form for a row of a snapshot: \
+                        set `snapshot = \"never\"`, or another format");
+        }
+        Operation::Truncate | Operation::SnapshotBegin | Operation::SnapshotEnd => return Ok(None),
+    };
+    match &change.metadata {
+        Some(metadata) if sequence(change).is_some() => Ok(Some((operation, metadata))),
+        _ => Err("the format `spream` is for change streams of Spanner, \
+                  and the change is not of a record of one"),
+    }
 }
 
-fn operation(operation: Operation) -> Option<&'static str> {
-    match operation {
-        Operation::Insert => Some("INSERT"),
-        Operation::Update => Some("UPDATE"),
-        Operation::Delete => Some("DELETE"),
-        _ => None,
-    }
+fn sequence(change: &Change) -> Option<&Value> {
+    change.metadata.as_ref()?.get("record_sequence")
+}
+
+/// The changes of a record have the same id but for their last number.
+fn is_same_record(first: &Change, other: &Change) -> bool {
+    first.id.scope() == other.id.scope()
+        && first.id.numbers().next() == other.id.numbers().next()
+        && first.operation == other.operation
+        && sequence(first) == sequence(other)
 }
 
 impl Plan {
@@ -259,7 +288,7 @@ mod tests {
     use rowtide_core::{ChangeId, Column, ColumnType};
 
     use super::*;
-    use crate::{Encoder, Format};
+    use crate::{Encoder, Format, Messages};
 
     /// Each type, as a record has it.
     fn change(number: u64, values: Vec<Value>) -> Change {
@@ -337,13 +366,36 @@ mod tests {
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
+    fn of_keys(keys: &[i64]) -> Vec<Change> {
+        let values = |key: &i64| [vec![Value::Int(*key)], vec![Value::Unknown; 11]].concat();
+        (0..).zip(keys).map(|(number, key)| change(number, values(key))).collect()
+    }
+
     #[test]
-    fn a_row_of_a_snapshot_has_no_form() {
-        let mut read = change(0, vec![Value::Null; 12]);
-        read.operation = Operation::Read;
+    fn what_is_of_no_record_is_refused_and_not_left_out() {
+        let mut changes = of_keys(&[1, 2, 3, 4, 5]);
+        changes[0].operation = Operation::Read;
+        changes[1].metadata = None;
+        changes[3].metadata = Some(Arc::new(Metadata::default().with("transaction_tag", "")));
+        changes[4].operation = Operation::SnapshotEnd;
+        let mut encoder = Encoder::new(&Format::Spream, "p");
         let mut out = Vec::new();
-        Encoder::new(&Format::Spream, "p").lines(&[read], &mut out);
-        assert!(out.is_empty());
+        encoder.lines(&changes, &mut out);
+        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+        let refused: Vec<_> = encoder.refused().iter().map(|refused| refused.index).collect();
+        assert_eq!(refused, [0, 1, 3]);
+        assert!(encoder.refused()[0].reason.contains("`snapshot = \"never\"`"));
+        assert!(encoder.refused()[1].reason.contains("of Spanner"));
+    }
+
+    #[test]
+    fn a_message_names_all_rows_of_its_record() {
+        let mut changes = of_keys(&[1, 2, 3, 4]);
+        changes[3].id = ChangeId::new("s").major(2).minor(0);
+        let mut messages = Messages::new();
+        Encoder::new(&Format::Spream, "p").messages(&changes, &mut messages);
+        let held: Vec<_> = messages.iter().map(|message| message.changes()).collect();
+        assert_eq!(held, [0..3, 3..4]);
     }
 
     #[test]

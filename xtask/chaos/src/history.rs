@@ -63,7 +63,7 @@ pub enum What {
         step: u64,
     },
     /// So many changes were refused by the sink for good, as the log says: those of keys that
-    /// begin with `huge`, and no others.
+    /// begin with `huge`, and rows of a snapshot that the format has no form for. No others.
     Rejected {
         times: usize,
     },

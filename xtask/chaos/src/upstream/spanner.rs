@@ -44,8 +44,8 @@ pub(crate) struct Spanner {
     truth: OnceLock<Truth>,
 }
 
-/// What is read first. The rows of a snapshot have no form in `spream`, and a way that must be gone
-/// all the same.
+/// What is read first. The rows of a snapshot have no form in `spream`: each is refused and named in
+/// the log, and the way to the changes must be gone all the same.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Begin {
     Now,
