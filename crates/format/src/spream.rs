@@ -4,7 +4,8 @@
 //! {"commit_timestamp":"2026-11-21T10:00:00.12Z","record_sequence":"00000000","server_transaction_id":"x","is_last_record_in_transaction_in_partition":true,"table_name":"t","column_types":[{"name":"id","type":{"code":"INT64"},"is_primary_key":true,"ordinal_position":1}],"mods":[{"keys":{"id":"1"}}],"mod_type":"INSERT","value_capture_type":"NEW_ROW","number_of_records_in_transaction":1,"number_of_partitions_in_transaction":1,"transaction_tag":"","is_system_transaction":false}
 //! ```
 //!
-//! The changes of one record that come in one call are one line. Values are written as Spanner writes
+//! The changes of one record that come in one call are one line, or one message, whose key is that
+//! of its rows if it is the same for all; otherwise it has none. Values are written as Spanner writes
 //! them in a record: an INT64, a NUMERIC and a JSON document as a string, bytes as base64; members by
 //! name in ascending order. Maps without members are left out, and so are the values of a column
 //! that is unknown. What is not a change of such a record, as a row that a snapshot read, has no
@@ -63,7 +64,7 @@ impl SpreamEncoder {
             let record = &changes[index..end];
             let plan = self.plans.of(&first.table);
             let write = |out: &mut Vec<u8>| plan.write(out, record, metadata, operation);
-            output.message(index..end, |out| plan.write_key(out, first), write);
+            output.message(index..end, |out| plan.write_key(out, record), write);
         }
     }
 }
@@ -125,8 +126,19 @@ impl Plan {
         Self { table: name, keys: members(keys), values: members(values) }
     }
 
-    fn write_key(&self, out: &mut Vec<u8>, change: &Change) -> bool {
-        write_members(out, &self.keys, change.image());
+    /// Returns whether there is a key: rows with different ones have none in common.
+    fn write_key(&self, out: &mut Vec<u8>, record: &[Change]) -> bool {
+        let Some((first, others)) = record.split_first() else { return false };
+        let value = |change: &Change, member: &Member| {
+            change.image().and_then(|row| row.values().get(member.index)).cloned()
+        };
+        let has_same = |other: &Change| {
+            self.keys.iter().all(|member| value(first, member) == value(other, member))
+        };
+        if !others.iter().all(has_same) {
+            return false;
+        }
+        write_members(out, &self.keys, first.image());
         true
     }
 
@@ -396,6 +408,19 @@ mod tests {
         Encoder::new(&Format::Spream, "p").messages(&changes, &mut messages);
         let held: Vec<_> = messages.iter().map(|message| message.changes()).collect();
         assert_eq!(held, [0..3, 3..4]);
+    }
+
+    #[test]
+    fn rows_with_different_keys_have_none_in_common() {
+        let key = |keys: &[i64]| {
+            let mut messages = Messages::new();
+            Encoder::new(&Format::Spream, "p").messages(&of_keys(keys), &mut messages);
+            let message = messages.iter().next().unwrap();
+            message.key.map(|key| String::from_utf8(key.to_vec()).unwrap())
+        };
+        assert_eq!(key(&[7]).as_deref(), Some(r#"{"id":"7"}"#));
+        assert_eq!(key(&[7, 7]).as_deref(), Some(r#"{"id":"7"}"#));
+        assert_eq!(key(&[7, 8]), None);
     }
 
     #[test]
