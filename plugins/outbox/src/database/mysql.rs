@@ -8,6 +8,7 @@
 mod catalog;
 mod lock;
 mod reader;
+mod rested;
 mod setup;
 mod snapshot;
 mod statements;
@@ -20,12 +21,12 @@ use rowtide_core::{Context, Error, Result, async_trait};
 use rowtide_failpoint::reach;
 use rowtide_sql::{DatabaseUrl, Dialect, TableName, failure, mysql};
 use sqlx::{AssertSqlSafe, Executor, MySqlConnection, mysql::MySqlConnectOptions};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 pub(super) use self::setup::{install, uninstall};
 use self::{
-    catalog::Found, lock::Lock, reader::MySqlReader, setup::Plan, snapshot::Snapshot,
-    statements::Statements, writers::Writers,
+    catalog::Found, lock::Lock, reader::MySqlReader, rested::Rested, setup::Plan,
+    snapshot::Snapshot, statements::Statements, writers::Writers,
 };
 use crate::{
     config::{Done, OutboxConfig},
@@ -36,6 +37,10 @@ use crate::{
 };
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a statement that settles rows may take. A server that was lost without a word would
+/// otherwise be waited for until the system gives its connection up, after a quarter of an hour.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// A delete locks what it looks at. Here that is the rows that it deletes, and not the gaps between
 /// them, which would keep everybody from inserting.
@@ -49,7 +54,7 @@ pub(super) struct MySqlOutbox {
     identity: String,
     statements: Statements,
     lock: Lock,
-    settling: Mutex<Option<MySqlConnection>>,
+    settling: Mutex<Rested<MySqlConnection>>,
     writers: Writers,
 }
 
@@ -73,7 +78,7 @@ pub(super) async fn open(
     let outbox = MySqlOutbox {
         identity: found.identity(&mut connection).await?,
         statements: Statements::new(config, &table, &found, &messages),
-        settling: Mutex::new(None),
+        settling: Mutex::default(),
         writers: Writers::default(),
         config: config.clone(),
         options,
@@ -121,43 +126,43 @@ impl Database for MySqlOutbox {
 
     async fn settle(&self, keys: &Keys) -> Result<()> {
         self.lock.check()?;
-        let doing = |error| failure(format!("failed to settle rows of `{}`", self.table), error);
+        let doing = format!("failed to settle rows of `{}`", self.table);
         let mut settling = self.settling.lock().await;
         let mut connection = self.connection(settling.take(), SETTLING).await?;
         for statement in self.statements.settle(keys) {
             // Nothing is deleted any more once another relay may run.
             self.lock.check()?;
-            connection.execute(AssertSqlSafe(statement)).await.map_err(doing)?;
+            self.answered(&doing, connection.execute(AssertSqlSafe(statement))).await?;
             reach!("outbox: one of several deletions done");
         }
-        *settling = Some(connection);
+        settling.put(connection);
         Ok(())
     }
 
     async fn clean(&self, marked_for: Duration) -> Result<u64> {
         self.lock.check()?;
-        let doing = |error| failure(format!("failed to clean `{}`", self.table), error);
+        let doing = format!("failed to clean `{}`", self.table);
         let mut settling = self.settling.lock().await;
         let mut connection = self.connection(settling.take(), SETTLING).await?;
         let select = self.statements.marked(marked_for);
-        let rows = connection.fetch_all(AssertSqlSafe(select)).await.map_err(doing)?;
+        let rows = self.answered(&doing, connection.fetch_all(AssertSqlSafe(select))).await?;
         let mut keys = Keys::default();
         for row in &rows {
-            keys.insert(&self.statements.key(row).map_err(doing)?);
+            keys.insert(&self.statements.key(row).map_err(|error| failure(&doing, error))?);
         }
         for statement in self.statements.delete(&keys) {
-            connection.execute(AssertSqlSafe(statement)).await.map_err(doing)?;
+            self.answered(&doing, connection.execute(AssertSqlSafe(statement))).await?;
         }
-        *settling = Some(connection);
+        settling.put(connection);
         Ok(u64::try_from(rows.len()).unwrap_or(u64::MAX))
     }
 
     async fn oldest_writer(&self) -> Result<Option<Duration>> {
         let mut known = self.writers.lock().await;
         let mut connection = self.connection(known.connection.take(), SETTLING).await?;
-        let oldest = known.look(&mut connection, &self.statements).await.map_err(|error| {
-            failure(format!("failed to look for open writers of `{}`", self.table), error)
-        })?;
+        let doing = format!("failed to look for open writers of `{}`", self.table);
+        let look = known.look(&mut connection, &self.statements);
+        let oldest = self.answered(&doing, look).await?;
         known.connection = Some(connection);
         Ok(oldest)
     }
@@ -178,9 +183,23 @@ impl MySqlOutbox {
             return Ok(connection);
         }
         let mut connection = mysql::connect(&self.options, CONNECT_WITHIN).await?;
-        let doing = |error| failure("failed to prepare a session", error);
-        connection.execute(session).await.map_err(doing)?;
+        self.answered("failed to prepare a session", connection.execute(session)).await?;
         Ok(connection)
+    }
+
+    /// What a statement answers, unless that takes too long.
+    async fn answered<T>(
+        &self,
+        doing: &str,
+        answer: impl Future<Output = sqlx::Result<T>>,
+    ) -> Result<T> {
+        tokio::select! {
+            lost = self.lock.lost() => Err(lost),
+            answer = timeout(ANSWER_WITHIN, answer) => match answer {
+                Ok(answer) => answer.map_err(|error| failure(doing, error)),
+                Err(_) => Err(Error::transient(format!("{doing}: the server does not answer"))),
+            },
+        }
     }
 }
 

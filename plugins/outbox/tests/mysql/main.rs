@@ -30,6 +30,7 @@ fn main() -> ExitCode {
             batches::every_variant_of_the_table_is_set_up_and_read_in_order,
             batches::batches_can_be_read_in_no_order_and_only_be_deleted,
             faults::every_message_comes_whatever_happens_to_the_server,
+            faults::an_acknowledgement_that_is_not_answered_ends_and_is_made_again,
             ordering::no_interleaving_skips_or_reorders,
             ordering::each_wrong_scheme_is_caught,
             ordering::deleting_waits_for_no_writer,
