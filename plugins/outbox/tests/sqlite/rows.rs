@@ -37,6 +37,22 @@ pub(crate) fn rows_without_numbers_come_once_each() -> Outcome {
     })
 }
 
+/// It could neither be deleted nor marked, and would come again at each look.
+pub(crate) fn a_row_that_its_id_does_not_find_is_told_of() -> Outcome {
+    run(async {
+        for id in ["NULL", "1.5", "CAST(X'ff' AS TEXT)"] {
+            let world = World::new(&UNNUMBERED.replace("id TEXT", "id"))?;
+            let insert = format!("INSERT INTO outbox VALUES ({id}, 'a', '1', 'x', '{{}}')");
+            world.application.execute_batch(&insert)?;
+            let source = world.open(json!({ "order": "none" }), &context()).await?;
+            let error = Relay::new(&*source, None).read(1).await.err().ok_or("it came")?;
+            assert_eq!(error.kind(), &ErrorKind::Fatal, "{error}");
+            assert!(error.to_string().contains("the id of a row"), "{error}");
+        }
+        Ok(())
+    })
+}
+
 /// There is one writer at a time, and what it has not committed is not there.
 pub(crate) fn what_is_rolled_back_never_comes_and_its_number_is_no_gap() -> Outcome {
     run(async {

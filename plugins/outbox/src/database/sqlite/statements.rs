@@ -7,7 +7,7 @@ use rowtide_failpoint::reach;
 use rowtide_sql::TableName;
 use rusqlite::{
     Connection, OptionalExtension, Row, TransactionBehavior, params,
-    types::{Value as Cell, ValueRef},
+    types::{Type, Value as Cell, ValueRef},
 };
 use sha2::{Digest, Sha256};
 
@@ -189,14 +189,27 @@ impl Statements {
             return row.get(0).map(Key::Seq);
         }
         Ok(Key::Id(match row.get_ref(0)? {
-            ValueRef::Text(text) => format!("t{}", String::from_utf8_lossy(text)).into(),
+            ValueRef::Text(text) => match str::from_utf8(text) {
+                Ok(text) => format!("t{text}").into(),
+                Err(_) => return Err(unfit(Type::Text, "is not of UTF-8")),
+            },
             ValueRef::Integer(number) => format!("i{number}").into(),
             ValueRef::Blob(bytes) => {
                 bytes.iter().fold("b".to_owned(), |text, byte| format!("{text}{byte:02x}")).into()
             }
-            ValueRef::Null | ValueRef::Real(_) => "n".into(),
+            ValueRef::Null => return Err(unfit(Type::Null, "is NULL")),
+            ValueRef::Real(_) => return Err(unfit(Type::Real, "is a REAL")),
         }))
     }
+}
+
+/// A row that could neither be deleted nor marked, and would come again for ever.
+fn unfit(kind: Type, why: &str) -> rusqlite::Error {
+    let told = format!(
+        "the id of a row {why}, which does not find the row again; with order = \"none\" an id must \
+         be a text, an integer or a blob"
+    );
+    rusqlite::Error::FromSqlConversionFailure(0, kind, told.into())
 }
 
 /// What a key is in the table. An id begins with its type.
