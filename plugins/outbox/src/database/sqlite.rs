@@ -10,6 +10,7 @@ mod setup;
 mod statements;
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -88,8 +89,12 @@ async fn look(config: &OutboxConfig, path: &Path) -> Result<(Found, Messages)> {
 
 /// Waits for the lock, as a standby.
 async fn lock(path: &Path, table: &TableName, context: &Context) -> Result<LockFile> {
-    let mut name = path.as_os_str().to_owned();
-    let table = table.name().replace(['/', '\\'], "_");
+    // One file and one table, however each is spelled.
+    let canonical = fs::canonicalize(path).map_err(|error| {
+        Error::transient(format!("failed to find `{}`", path.display())).because(error)
+    })?;
+    let mut name = canonical.into_os_string();
+    let table = table.name().to_ascii_lowercase().replace(['/', '\\'], "_");
     name.push(format!("-{table}.lock"));
     let (name, shutdown) = (PathBuf::from(name), context.shutdown());
     let mut has_waited = false;
