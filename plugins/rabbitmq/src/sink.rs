@@ -40,6 +40,11 @@ impl Sink for RabbitMqSink {
         let settled = self.publisher.settle(&self.link).await;
         let unroutable = self.passed(settled)?;
         self.link.set_settled(true);
+        if !unroutable.is_empty() && self.router.declares_queues() {
+            let error = format!("{}: {}", self.link.server(), self.router.unroutable());
+            let help = "it was deleted, or has expired; opening the sink anew declares it again";
+            return self.passed(Err(Error::transient(error).help(help)));
+        }
         for contents in unroutable {
             self.refusals.refuse_all(contents, &self.router.unroutable());
         }

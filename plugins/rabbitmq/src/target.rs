@@ -113,6 +113,12 @@ impl Router {
         self.known.retain(|_, refusal| refusal.is_none());
     }
 
+    /// Whether opening anew declares a queue that is gone.
+    pub(crate) fn declares_queues(&self) -> bool {
+        matches!(self.target, Target::Queue { .. })
+            && self.target.declaration() == Declaration::Active
+    }
+
     /// Why the broker returns a message.
     pub(crate) fn unroutable(&self) -> String {
         match (&self.target, self.target.name().fixed()) {

@@ -4,13 +4,12 @@
 
 mod broker;
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
-use broker::{Broker, Found, MESSAGE_BYTES_MAX, Queue};
+use broker::{Broker, Found, MESSAGE_BYTES_MAX, Queue, change, changes, id, ids, text};
 use lapin::types::{AMQPValue, FieldTable};
 use rowtide_core::{
-    Change, ChangeId, Column, ColumnType, Context, ErrorKind, Operation, Result, Row, Shutdown,
-    Sink, Table, Value, registry, settings::Settings,
+    Change, Context, ErrorKind, Result, Shutdown, Sink, Value, registry, settings::Settings,
 };
 use rowtide_proxy::{Direction, Fault, Proxy};
 use rowtide_rabbitmq as _;
@@ -29,6 +28,7 @@ fn main() -> ExitCode {
             what_is_missing_or_forbidden_is_said_at_the_start,
             a_name_made_of_a_row_is_refused_alone,
             a_queue_beyond_the_limit_is_waited_for,
+            a_declared_queue_that_vanishes_is_declared_anew,
             an_older_connection_is_shut_out,
             a_refused_channel_is_no_lost_connection,
             a_frozen_broker_and_a_cut_are_transient,
@@ -94,32 +94,6 @@ impl World {
     async fn ids(&self) -> Vec<String> {
         self.queue.messages().await.unwrap().iter().map(id).collect()
     }
-}
-
-fn text(text: &str) -> Settings {
-    Settings::Text(text.to_owned())
-}
-
-fn id(found: &Found) -> String {
-    found.properties.message_id().clone().unwrap().to_string()
-}
-
-fn ids(changes: &[Change]) -> Vec<String> {
-    changes.iter().map(|change| change.id().to_string()).collect()
-}
-
-fn change(number: u64, table: &str, value: Value) -> Change {
-    let key = Column::new("key", ColumnType::Int).in_key(0);
-    let table = Table::new(table, vec![key, Column::new("value", ColumnType::Any)]);
-    let id = ChangeId::new("c").major(number);
-    let mut change = Change::new(id, Arc::new(table), Operation::Insert);
-    change.committed_at = Some("2026-01-02T03:04:05.678Z".parse().unwrap());
-    change.after = Some(Row::new([Value::Int(number.cast_signed()), value]));
-    change
-}
-
-fn changes(numbers: std::ops::Range<u64>) -> Vec<Change> {
-    numbers.map(|number| change(number, "items", Value::from("v"))).collect()
 }
 
 fn to_exchange() -> Vec<(&'static str, Settings)> {
@@ -375,6 +349,25 @@ fn a_queue_beyond_the_limit_is_waited_for() -> Result<(), String> {
         broker.manage("DELETE", &limit, "").unwrap();
         let mut sink = world.open(&by_row).await.unwrap();
         deliver(&mut *sink, &span).await.unwrap();
+    })
+}
+
+fn a_declared_queue_that_vanishes_is_declared_anew() -> Result<(), String> {
+    run(async |broker| {
+        let world = World::new(broker).await;
+        for name in ["alone", "for.{table}"] {
+            let settings = [("queue", text(name))];
+            let mut sink = world.open(&settings).await.unwrap();
+            deliver(&mut *sink, &changes(0..1)).await.unwrap();
+            let queue = name.replace("{table}", "items");
+            let path = format!("/api/queues/{}/{queue}", world.queue.vhost);
+            broker.manage("DELETE", &path, "").unwrap();
+            let error = deliver(&mut *sink, &changes(1..3)).await.unwrap_err();
+            assert!(error.is_transient(), "{error}");
+            drop(sink);
+            let mut sink = world.open(&settings).await.unwrap();
+            deliver(&mut *sink, &changes(1..3)).await.unwrap();
+        }
     })
 }
 

@@ -7,7 +7,10 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     process::Command,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use futures_util::StreamExt;
@@ -20,7 +23,10 @@ use lapin::{
     types::{AMQPValue, FieldTable},
     uri::AMQPUri,
 };
-use rowtide_core::{Error, Result};
+use rowtide_core::{
+    Change, ChangeId, Column, ColumnType, Error, Operation, Result, Row, Table, Value,
+    settings::Settings,
+};
 use rowtide_servers::{Kind, Server};
 use tokio::sync::Mutex;
 
@@ -258,4 +264,30 @@ impl Drop for Queue {
 
 async fn close(connection: Connection) {
     let _ = connection.close(200, "OK".into()).await;
+}
+
+pub(crate) fn text(text: &str) -> Settings {
+    Settings::Text(text.to_owned())
+}
+
+pub(crate) fn id(found: &Found) -> String {
+    found.properties.message_id().as_ref().map_or_else(String::new, ToString::to_string)
+}
+
+pub(crate) fn ids(changes: &[Change]) -> Vec<String> {
+    changes.iter().map(|change| change.id().to_string()).collect()
+}
+
+pub(crate) fn change(number: u64, table: &str, value: Value) -> Change {
+    let key = Column::new("key", ColumnType::Int).in_key(0);
+    let table = Table::new(table, vec![key, Column::new("value", ColumnType::Any)]);
+    let id = ChangeId::new("c").major(number);
+    let mut change = Change::new(id, Arc::new(table), Operation::Insert);
+    change.committed_at = "2026-01-02T03:04:05.678Z".parse().ok();
+    change.after = Some(Row::new([Value::Int(number.cast_signed()), value]));
+    change
+}
+
+pub(crate) fn changes(numbers: std::ops::Range<u64>) -> Vec<Change> {
+    numbers.map(|number| change(number, "items", Value::from("v"))).collect()
 }
