@@ -2,7 +2,10 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::outbox::{Place, Placement, Route};
+use crate::{
+    Template,
+    outbox::{Place, Placement, Route},
+};
 
 mod schema;
 mod table;
@@ -36,6 +39,22 @@ impl Format {
         match self {
             Format::Outbox(outbox) if !outbox.has_envelope() => LineKind::Text,
             _ => LineKind::Object,
+        }
+    }
+
+    /// Whether messages of this format can be named so.
+    ///
+    /// # Errors
+    /// Why not, as a lower-case fragment: one that holds several rows has a value of none of them.
+    pub fn check_name(&self, name: &Template) -> Result<(), &'static str> {
+        let is_joining = match self {
+            Format::SqliteCdc(settings) => settings.batch,
+            Format::Spream => true,
+            _ => false,
+        };
+        match is_joining && name.is_of_row() {
+            true => Err("a message of this format holds several rows, and no name is that of all"),
+            false => Ok(()),
         }
     }
 
@@ -86,7 +105,8 @@ pub struct Debezium {
 /// The settings of `sqlite-cdc`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SqliteCdc {
-    /// Whether the changes of one write are one message, `{"changes":[…]}`.
+    /// Whether the changes of one write that follow each other in one table are one message,
+    /// `{"changes":[…]}`.
     pub batch: bool,
 }
 

@@ -78,6 +78,11 @@ impl Template {
         !self.parts.iter().any(|part| matches!(part, Part::Topic | Part::Column(_)))
     }
 
+    /// Whether a value of the row is in the name.
+    pub(crate) fn is_of_row(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Column(_)))
+    }
+
     /// Appends the name for `message`, which is one of `change`.
     ///
     /// # Errors

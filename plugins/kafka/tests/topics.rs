@@ -14,6 +14,7 @@ use rdkafka::{
 };
 use rowtide_core::{
     Change, ChangeId, Column, ColumnType, ErrorKind, Operation, Result, Row, Sink, Table, Value,
+    registry, settings::Settings,
 };
 use rowtide_kafka as _;
 use rowtide_servers::{Kind, trials};
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         a_topic_is_made_of_each_message,
         all_changes_of_a_refused_message_are_rejected,
         a_joined_message_goes_to_the_topic_of_its_table,
+        a_joined_message_is_not_named_by_one_of_its_rows,
     ];
     trials::main(&[Kind::Kafka], tests)
 }
@@ -381,4 +383,18 @@ fn a_joined_message_goes_to_the_topic_of_its_table() -> Result<()> {
         }
         Ok(())
     })
+}
+
+fn a_joined_message_is_not_named_by_one_of_its_rows() -> Result<()> {
+    let validate = |topic: &str, format: Json| {
+        let settings = json!({ "brokers": ["127.0.0.1:1"], "topic": topic, "format": format });
+        registry::sink("kafka", &Settings::from(settings))?.validate()
+    };
+    for format in [joined(), json!("spream")] {
+        let error = validate("of.{column.region}", format.clone()).unwrap_err();
+        assert_eq!((error.kind(), error.setting()), (&ErrorKind::Config, Some("topic")));
+        assert!(error.message().contains("several rows"), "{error}");
+        validate("of.{table}", format)?;
+    }
+    validate("of.{column.region}", json!("sqlite-cdc"))
 }

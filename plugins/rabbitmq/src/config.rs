@@ -101,6 +101,7 @@ impl Config for RabbitMqConfig {
     fn validate(&self) -> Result<()> {
         self.target()?;
         self.check_names()?;
+        self.check_templates()?;
         if let Some(address) = Address::check(&self.url)? {
             self.check_encryption(&address)?;
         }
@@ -217,6 +218,24 @@ impl RabbitMqConfig {
                 },
             }),
         }
+    }
+
+    /// A message that holds several rows cannot be named by a value of one.
+    fn check_templates(&self) -> Result<()> {
+        let names = [
+            ("queue", &self.queue),
+            ("exchange", &self.exchange),
+            ("routing_key", &self.routing_key),
+        ];
+        for (key, name) in names {
+            let Some(name) = name else { continue };
+            self.format.check_name(name).map_err(|reason| {
+                let help =
+                    "leave `{column.…}` out; `{table}` is the same for all rows of a message";
+                Error::config(reason).key(key).help(help)
+            })?;
+        }
+        Ok(())
     }
 
     /// The protocol has one byte for the length of each of these.

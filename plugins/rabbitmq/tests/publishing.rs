@@ -198,6 +198,9 @@ fn all_changes_of_a_refused_message_are_rejected() -> Result<(), String> {
         let joined = serde_json::json!({ "type": "sqlite-cdc", "batch": true });
         let mut settings = to_exchange();
         settings.push(("format", Settings::from(joined)));
+        let by_a_row = [&settings[..], &[("routing_key", text("{column.value}"))]].concat();
+        let error = world.open(&by_a_row).await.err().unwrap();
+        assert_eq!((error.kind(), error.setting()), (&ErrorKind::Config, Some("routing_key")));
         let mut sink = world.open(&settings).await.unwrap();
         sink.write(&changes(0..3)).await.unwrap();
         let large = Value::from("x".repeat(MESSAGE_BYTES_MAX));

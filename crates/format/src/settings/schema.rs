@@ -90,7 +90,8 @@ fn debezium_table() -> Value {
 const TOMBSTONES: &str = "Whether a delete is followed by a message without value.";
 
 fn sqlite_cdc_table() -> Value {
-    let batch = "Whether the changes of one write are one message, `{\"changes\":[…]}`.";
+    let batch =
+        "Whether the changes of a write that follow each other in one table are one message.";
     table(SQLITE_CDC, "The lines of the program sqlite-cdc.", &[("batch", flag(false, batch))])
 }
 

@@ -52,6 +52,8 @@ struct KafkaConfig {
     properties: Properties,
 }
 
+const OF_TABLE: &str = "leave `{column.…}` out; `{table}` is the same for all rows of a message";
+
 fn buffer_bytes_max() -> ByteSize {
     ByteSize::from_mib(32)
 }
@@ -73,6 +75,10 @@ impl Config for KafkaConfig {
         }
         if let Some(topic) = self.topic.as_ref().and_then(Template::fixed) {
             name::check(topic).map_err(|reason| Error::config(reason).key("topic"))?;
+        }
+        if let Some(topic) = &self.topic {
+            let checked = self.format.check_name(topic);
+            checked.map_err(|reason| Error::config(reason).key("topic").help(OF_TABLE))?;
         }
         self.security().validate()?;
         self.properties.validate()?;
