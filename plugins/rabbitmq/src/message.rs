@@ -16,6 +16,9 @@ const PERSISTENT: u8 = 2;
 /// What of a frame is not for headers, at most: its own bytes, and three short properties.
 const FRAME_OVERHEAD: usize = 1024;
 
+/// Headers by which the broker routes; it closes the channel on one that is not a list.
+const LISTS: [&str; 2] = ["CC", "BCC"];
+
 /// What is published.
 pub(crate) struct Outgoing<'a> {
     /// The changes in it, by their indexes in the span.
@@ -111,8 +114,16 @@ impl Stamp {
         for header in message.headers() {
             let name = ShortString::try_new(header.name)
                 .map_err(|_| "the name of a header is longer than 255 bytes".to_owned())?;
+            // A name is there once. The key comes first, and then what the format itself adds:
+            // what a row names alike must not take the place of either.
+            if headers.contains_key(name.as_str()) {
+                continue;
+            }
             bytes += header.name.len() + header.value.map_or(0, <[u8]>::len) + 6;
             headers.insert(name, header.value.map_or(AMQPValue::Void, text));
+        }
+        if let Some(name) = LISTS.iter().find(|name| headers.contains_key(name)) {
+            return Err(format!("to the broker its header `{name}` is a list of routing keys"));
         }
         if bytes > self.bytes_max {
             return Err(format!(
@@ -164,5 +175,38 @@ mod tests {
         assert!(properties("i", &"k".repeat(7_000)).is_ok());
         let reason = properties("i", &"k".repeat(8_000)).unwrap_err();
         assert_eq!(reason, "its headers are larger than the broker's 7168 bytes");
+    }
+    fn of_outbox(headers: &str) -> Result<FieldTable, String> {
+        let names = ["id", "aggregatetype", "aggregateid", "payload", "meta"];
+        let columns = names.map(|name| Column::new(name, ColumnType::Text));
+        let table = Arc::new(Table::new("t", columns.to_vec()));
+        let mut change = Change::new(ChangeId::new("i"), table, Operation::Insert);
+        change.after = Some(Row::new(["7", "a", "k", "p", headers].map(Value::from)));
+        let format = serde_json::json!({"type": "outbox", "place": ["meta:headers"]});
+        let format: Format = serde_json::from_value(format).unwrap();
+        let mut messages = Messages::new();
+        let changes = [change];
+        Encoder::new(&format, "p").messages(&changes, &mut messages);
+        let stamp = Stamp::new(None, "p".into(), "key".into(), 8_192);
+        let properties = stamp.properties(&changes[0], &messages.iter().next().unwrap())?;
+        Ok(properties.headers().clone().unwrap())
+    }
+
+    #[test]
+    fn a_header_of_a_row_takes_the_place_of_no_other() {
+        let headers = of_outbox(r#"{"key":"x","id":"x","own":"x"}"#).unwrap();
+        let value = |name: &str| headers.inner().get(name).cloned();
+        for (name, wanted) in [("key", "k"), ("id", "7"), ("own", "x")] {
+            assert_eq!(value(name), Some(text(wanted.as_bytes())), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_the_broker_takes_for_routing_is_a_reason() {
+        for name in LISTS {
+            let reason = of_outbox(&format!(r#"{{"{name}":"hush"}}"#)).unwrap_err();
+            assert!(reason.contains(name) && !reason.contains("hush"), "{reason}");
+        }
+        assert!(of_outbox(r#"{"cc":"x"}"#).is_ok());
     }
 }
