@@ -189,8 +189,9 @@ impl CheckpointFile {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.file_failure(error)),
             _ => {
                 let path = self.database.path.display();
-                Err(Error::fatal(format!("the checkpoint file `{path}` is gone"))
-                    .help("it was moved or removed during the run; put it back, and start again"))
+                Err(Error::fatal(format!("the checkpoint file `{path}` is gone")).help(
+                    "it was moved or removed while it was in use; put it back, and start again",
+                ))
             }
         }
     }
