@@ -1,6 +1,7 @@
 //! Reading what is behind the last number.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io::ErrorKind,
     mem,
@@ -182,9 +183,7 @@ impl State {
     /// be given to other messages. The file itself is not to be touched: closing it would end the
     /// locks that SQLite has on it.
     fn make_durable(&self) -> Result<()> {
-        let mut log = self.path.as_os_str().to_owned();
-        log.push("-wal");
-        match File::open(&log).and_then(|log| log.sync_data()) {
+        match File::open(log_of(&self.connection, &self.path)).and_then(|log| log.sync_data()) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(Error::transient(doing(&self.path)).because(error))
             }
@@ -205,6 +204,14 @@ impl State {
         let version = data_version(&self.connection);
         Ok(version.map_err(|error| failure(doing(&self.path), error))? != self.version)
     }
+}
+
+/// The write-ahead log, which is beside the file itself and not beside a link to it.
+fn log_of(connection: &Connection, path: &Path) -> PathBuf {
+    let file = connection.path().filter(|file| !file.is_empty());
+    let mut log = file.map_or_else(|| path.as_os_str().to_owned(), OsString::from);
+    log.push("-wal");
+    log.into()
 }
 
 fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
@@ -233,4 +240,21 @@ pub(super) fn file(path: &Path) -> Option<u64> {
 #[cfg(not(unix))]
 pub(super) fn file(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().map(|_| 0)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_of_a_linked_file_is_beside_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("shop.db"), folder.path().join("link.db"));
+        Connection::open(&file).unwrap().pragma_update(None, "journal_mode", "wal").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let connection = Connection::open(&link).unwrap();
+        connection.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
+        assert!(log_of(&connection, &link).exists());
+        assert!(!folder.path().join("link.db-wal").exists());
+    }
 }
