@@ -257,10 +257,12 @@ async fn a_rejected_change_is_named_and_counted_where_it_is_skipped() {
             .map(|line| {
                 let field = |name| text(line, name).to_owned();
                 assert!(field("message").contains("too large"), "{line}");
-                [field("change"), field("table"), field("partition"), field("position")]
+                // A snapshot's has the key of a row in it.
+                assert!(line.get("position").is_none(), "{line}");
+                [field("change"), field("table"), field("partition")]
             })
             .collect();
-        assert_eq!(said, [["c:1", "t", "whole", "2"], ["c:4", "t", "whole", "4"]]);
+        assert_eq!(said, [["c:1", "t", "whole"], ["c:4", "t", "whole"]]);
         let status = log.status();
         assert_eq!(status.last().unwrap().1["skipped"], skipped);
     }
