@@ -75,7 +75,10 @@ impl Recovery {
         loop {
             self.status.enter(State::Opening);
             let error = match self.session().await {
-                Ok(outcome) => return Ok(outcome),
+                Ok(outcome) => {
+                    self.tell_uncovered();
+                    return Ok(outcome);
+                }
                 Err(error) => self.confirm(error).await,
             };
             if !error.is_transient() {
@@ -110,14 +113,21 @@ impl Recovery {
         );
     }
 
+    /// A source may tell its position later than what it covers, and a stop does not wait for that.
+    fn tell_uncovered(&self) {
+        let changes = self.status.unsaved_changes();
+        if changes > 0 {
+            tracing::warn!(
+                "{changes} written changes are delivered again by the next start: no position behind \
+                 them was saved before the stop"
+            );
+        }
+    }
+
     /// From opening both ends to dropping them.
     async fn session(&mut self) -> Result<Outcome> {
         let ends = self.open().await.map_err(never_rejected)?;
         if self.is_stopping() {
-            if self.status.unsaved_changes() > 0 {
-                let reason = "it came while the pipeline was opened again";
-                self.tell_redelivery(&Error::transient(reason));
-            }
             return Ok(Outcome::Stopped);
         }
         let states = self.enter(ends.source.as_ref()).await.map_err(never_rejected)?;

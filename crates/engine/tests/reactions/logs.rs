@@ -214,6 +214,20 @@ async fn who_has_finished_is_told_how_to_begin_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_before_the_position_of_what_was_written_says_what_is_delivered_again() {
+    for (covered, is_told) in [(2, true), (3, false)] {
+        let (log, _guard) = Log::begin();
+        let without = Ok(Event::Changes { changes: vec![change(3)], position: None });
+        let mut events = vec![changes(1, 2), without];
+        events.extend((covered == 3).then(|| idle(3)));
+        let script = whole(events);
+        script.run_until(Until::Stopped, Delivery::default(), seconds(5)).await.unwrap();
+        let said = |line: &Json| text(line, "message").starts_with("1 written changes are");
+        assert_eq!(log.lines().iter().any(said), is_told);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_that_is_not_a_clean_one_says_what_is_delivered_again() {
     let hangs: fn(&mut Lines) = |lines| lines.flush_hangs = true;
     let fails: fn(&mut Lines) = |lines| {
@@ -228,7 +242,7 @@ async fn a_stop_that_is_not_a_clean_one_says_what_is_delivered_again() {
     for (trouble, words) in [
         (hangs, "the stop took too long"),
         (fails, "not a clean one"),
-        (opens, "while the pipeline was opened again"),
+        (opens, "no position behind them"),
     ] {
         let (log, _guard) = Log::begin();
         let script = whole(vec![changes(1, 3)]);
