@@ -36,9 +36,9 @@ pub struct Lines {
     pub flush_hangs: bool,
     /// How long each write takes.
     pub write_takes: Duration,
-    /// What each opening of the sink comes to.
-    /// Behind an error it waits for its lock no more.
+    /// What each opening of the source comes to. Behind an error it waits for its lock no more.
     pub source_openings: VecDeque<Result<()>>,
+    /// What each opening of the sink comes to.
     pub sink_openings: VecDeque<Result<()>>,
     /// How long each takes.
     pub sink_opening_takes: Duration,

@@ -151,6 +151,7 @@ mod tests {
         let error = vigil.over(refused, || false).await.unwrap_err();
         assert!(error.to_string().contains("refused"), "{error}");
     }
+
     #[tokio::test(start_paused = true)]
     async fn what_the_client_forgets_ends_with_its_channel() {
         let (_tell, vigil) = vigil();
