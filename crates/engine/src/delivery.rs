@@ -13,6 +13,7 @@ use crate::{
     drain::Drain,
     environment::Random,
     inbox::{Content, Inbox, Message, Room},
+    lock::{lock_lost, unless_lock_lost, without_lock},
     mutant::{self, Mutant},
     partitions::{Partitions, positions},
     pause::{Pause, Pauses},
@@ -22,6 +23,8 @@ use crate::{
     span::{Span, Written},
     status::{State, Status},
 };
+
+mod stop;
 
 /// How long the end of a partition waits at most for others, to be saved together with them.
 const GATHERING: Duration = Duration::from_millis(20);
@@ -115,7 +118,7 @@ impl<'a> DeliveryLoop<'a> {
                 biased;
                 () = &mut stop => {
                     self.control.status.enter(State::Stopping);
-                    self.end().await?;
+                    self.stop().await?;
                     return Ok(Outcome::Stopped);
                 }
                 () = lock_lost(&self.control.context) => return Err(without_lock()),
@@ -141,21 +144,6 @@ impl<'a> DeliveryLoop<'a> {
         self.control.status.enter(State::Running);
         self.judge();
         self.start_readers()
-    }
-
-    // Invariant 9: a stop flushes and saves. The readers are dropped and the inbox discarded; what
-    // was written is still delivered.
-    async fn end(&mut self) -> Result<()> {
-        self.readers.abort();
-        reach!("engine: stopping, not flushed");
-        if mutant::active(Mutant::StopsWithoutFlush) {
-            return Ok(());
-        }
-        self.flush().await?;
-        if mutant::active(Mutant::StopsWithoutSave) {
-            return Ok(());
-        }
-        self.save().await
     }
 
     fn delivery_is_due(&self) -> bool {
@@ -362,8 +350,9 @@ impl<'a> DeliveryLoop<'a> {
         match content {
             Content::Event(Event::Changes { changes, position }, room) => {
                 self.write(&partition, changes, room).await?;
-                if let Some(position) = position {
-                    self.accept_position(&partition, position);
+                match position {
+                    Some(position) => self.accept_position(&partition, position),
+                    None => self.partitions.leave_uncovered(&partition),
                 }
             }
             Content::Event(Event::Idle { position }, _) => {
@@ -444,6 +433,7 @@ impl<'a> DeliveryLoop<'a> {
         if !error.is_transient() {
             return Err(error);
         }
+        self.partitions.start_over(partition);
         let pause = self.control.reader_pauses.next(partition, &mut self.control.random);
         self.readers.start_later(partition, pause);
         tracing::warn!(%partition, ?pause, "partition is read again after a pause: {error}");
@@ -461,28 +451,4 @@ impl<'a> DeliveryLoop<'a> {
             }
         }
     }
-}
-
-/// What `future` comes to, which is given up once the lock of the source is lost: whoever has it now
-/// may be delivering what is newer, and a sink that is dropped delivers nothing more.
-async fn unless_lock_lost<T>(
-    context: &Context,
-    future: impl Future<Output = Result<T>>,
-) -> Result<T> {
-    tokio::select! {
-        biased;
-        () = lock_lost(context) => Err(without_lock()),
-        outcome = future => outcome,
-    }
-}
-
-async fn lock_lost(context: &Context) {
-    if mutant::active(Mutant::ForgetsALostLock) {
-        return std::future::pending().await;
-    }
-    context.lock_lost().await;
-}
-
-fn without_lock() -> Error {
-    Error::transient("the source has lost its lock, and what was in flight is dropped")
 }

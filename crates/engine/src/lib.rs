@@ -29,6 +29,7 @@ mod delivery;
 mod drain;
 mod environment;
 mod inbox;
+mod lock;
 mod mutant;
 mod partitions;
 mod pause;

@@ -22,6 +22,7 @@ pub enum Mutant {
     ReactsToReaderErrorAtOnce,
     GoesOnAfterFailedFlush,
     GivesRoomBackAtOnce,
+    StopsBeforeThePosition,
     StopsWithoutFlush,
     StopsWithoutSave,
     SkipsWhatShouldStop,

@@ -20,6 +20,8 @@ pub(crate) struct Partitions {
     unsaved_end_since: Option<Instant>,
     /// Those that are not being read yet.
     unstarted: BTreeSet<PartitionId>,
+    /// Those of which something is written that no accepted position covers.
+    uncovered: BTreeSet<PartitionId>,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,7 @@ impl Partitions {
     // Invariant 6: the engine never looks inside a position; it asks whether it is another place.
     pub(crate) fn accept(&mut self, id: &PartitionId, position: Position) -> bool {
         let Some(known) = self.known.get_mut(id) else { return false };
+        self.uncovered.remove(id);
         let is_new = !is_place(known.accepted.position(), &position);
         if is_place(known.saved.position(), &position) {
             self.moved.remove(id);
@@ -69,9 +72,31 @@ impl Partitions {
     /// Takes the end of a partition.
     pub(crate) fn finish(&mut self, id: &PartitionId) {
         let Some(known) = self.known.get_mut(id) else { return };
+        self.uncovered.remove(id);
         known.accepted = Progress::Finished(known.accepted.position().cloned());
         self.moved.insert(id.clone());
         self.unsaved_end_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Notes that something is written whose position is still to come.
+    pub(crate) fn leave_uncovered(&mut self, id: &PartitionId) {
+        if !self.uncovered.contains(id) {
+            self.uncovered.insert(id.clone());
+        }
+    }
+
+    /// Notes that what is written of a partition is read again, whatever position it had.
+    pub(crate) fn start_over(&mut self, id: &PartitionId) {
+        self.uncovered.remove(id);
+    }
+
+    /// Whether something of a partition is written whose position is still to come.
+    pub(crate) fn is_uncovered(&self, id: &PartitionId) -> bool {
+        self.uncovered.contains(id)
+    }
+
+    pub(crate) fn are_covered(&self) -> bool {
+        self.uncovered.is_empty()
     }
 
     /// Takes the children that a partition announces. One that is known already is left as it is.

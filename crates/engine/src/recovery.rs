@@ -113,7 +113,7 @@ impl Recovery {
         );
     }
 
-    /// A source may tell its position later than what it covers, and a stop does not wait for that.
+    /// A stop waits for the position of what is written for a moment only.
     fn tell_uncovered(&self) {
         let changes = self.status.unsaved_changes();
         if changes > 0 {

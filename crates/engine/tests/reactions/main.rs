@@ -5,6 +5,7 @@
 mod logs;
 mod recoveries;
 mod script;
+mod stops;
 
 use std::{future::pending, time::Duration};
 
@@ -17,7 +18,7 @@ use rowtide_engine::{
     simulation::{Mutant, activate},
 };
 use script::{Lines, Script, changes, idle, place, seconds};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 fn whole(events: Vec<rowtide_core::Result<Event>>) -> Script {
     Script::new(Lines {
@@ -353,24 +354,6 @@ async fn what_is_read_meanwhile_is_flushed_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_ends_within_its_timeout_and_the_mutant_does_not() {
-    for (mutant, ends) in [(None, true), (Some(Mutant::WaitsForeverOnStop), false)] {
-        activate(mutant);
-        let script = whole(vec![changes(1, 1)]);
-        script.lines().flush_hangs = true;
-        let run = script.run_until(Until::Stopped, Delivery::default(), seconds(5));
-        let started = Instant::now();
-        let result = timeout(Duration::from_secs(1_000), run).await;
-        assert_eq!(result.is_ok(), ends, "{mutant:?}");
-        if let Ok(outcome) = result {
-            assert_eq!(outcome.unwrap(), Outcome::Stopped);
-            assert_eq!(started.elapsed(), Duration::from_secs(35));
-        }
-    }
-    activate(None);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_child_that_does_not_name_its_parent_is_fatal_and_the_mutant_takes_it() {
     for mutant in [None, Some(Mutant::AcceptsForeignChildren)] {
         activate(mutant);
@@ -381,12 +364,4 @@ async fn a_child_that_does_not_name_its_parent_is_fatal_and_the_mutant_takes_it(
         assert_eq!(is_fatal, mutant.is_none());
     }
     activate(None);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stop_whose_flush_fails_is_a_stop() {
-    let script = whole(vec![changes(1, 1)]);
-    script.lines().flushes.extend((0..9).map(|_| Err(Error::transient("gone"))));
-    let outcome = script.run_until(Until::Stopped, Delivery::default(), seconds(1)).await;
-    assert_eq!(outcome.unwrap(), Outcome::Stopped);
 }

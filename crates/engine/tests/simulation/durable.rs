@@ -23,7 +23,7 @@ pub struct Durable {
     /// The rows that the downstream has refused, and takes once it is mended.
     pub refused: BTreeSet<(String, usize)>,
     pub is_mended: bool,
-    /// How many rows of each partition a clean stop has covered.
+    /// How many rows of each partition were downstream at a clean stop.
     pub settled: BTreeMap<String, usize>,
     pub saves: u64,
 }

@@ -120,8 +120,8 @@ impl Simulation {
                 }
                 if clean {
                     self.report.clean_stops += 1;
-                    let covered = std::mem::take(&mut state.process(0).covered);
-                    state.durable.settled.extend(covered);
+                    let written = std::mem::take(&mut state.process(0).written);
+                    state.durable.settled.extend(written);
                 }
             }
         }

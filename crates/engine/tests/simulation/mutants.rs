@@ -49,6 +49,7 @@ caught! {
     invariant_07_catches_a_reader_restarted_from_elsewhere: RestartsReaderFromTheBeginning,
     invariant_07_catches_going_on_after_a_failed_flush: GoesOnAfterFailedFlush,
     invariant_08_catches_an_inbox_without_bound: GivesRoomBackAtOnce,
+    invariant_09_catches_a_stop_before_the_position: StopsBeforeThePosition,
     invariant_09_catches_a_stop_without_flush: StopsWithoutFlush,
     invariant_09_catches_a_stop_without_save: StopsWithoutSave,
     invariant_10_catches_a_recovery_without_proof: SkipsTheProof,

@@ -330,9 +330,10 @@ impl Downstream {
         let mut state = self.opener.world.state();
         let is_new = first.number >= *covered;
         state.check(is_new, 7, || format!("row {} of {id} after row {covered}", first.number));
+        let written = first.number + rows.len();
+        state.process(self.opener.process).written.insert(id.clone(), written);
         if state.plan.partitions[id].has_position(first.number) {
-            *covered = first.number + rows.len();
-            state.process(self.opener.process).covered.insert(id.clone(), *covered);
+            *covered = written;
         }
     }
 

@@ -56,8 +56,8 @@ pub struct Process {
     pub proven_at: Duration,
     pub held: usize,
     pub unflushed: usize,
-    /// The rows that an accepted position covers.
-    pub covered: BTreeMap<String, usize>,
+    /// How many rows of each partition are downstream, from what it has written last.
+    pub written: BTreeMap<String, usize>,
 }
 
 impl World {
