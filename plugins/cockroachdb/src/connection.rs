@@ -3,6 +3,7 @@
 mod encryption;
 mod failure;
 mod link;
+mod patience;
 mod url;
 
 use rowtide_core::{
@@ -15,6 +16,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub(crate) use failure::{failure, is_lost};
 pub(crate) use link::{Link, Rows};
+pub(crate) use patience::Patience;
 
 use crate::connection::{encryption::Encryption, url::DatabaseUrl};
 

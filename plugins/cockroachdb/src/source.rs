@@ -7,7 +7,10 @@ pub(crate) mod reader;
 pub(crate) mod regrouping;
 pub(crate) mod statement;
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use rowtide_core::{
     Error, EventStream, Partition, PartitionId, Position, Result, Source, async_trait,
@@ -17,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::{
     config::{CockroachConfig, Import},
-    connection::{Database, Session, literal},
+    connection::{Database, Patience, Session, literal},
     hlc::Hlc,
     source::{feeds::FeedId, position::FeedPosition},
     table::{Catalog, Target},
@@ -37,6 +40,7 @@ pub(crate) struct CockroachSource {
     pub(crate) targets: Vec<Target>,
     /// How far each partition is, as this process knows it.
     pub(crate) known: watch::Sender<HashMap<PartitionId, FeedPosition>>,
+    patience: Mutex<HashMap<FeedId, Arc<Patience>>>,
 }
 
 impl CockroachSource {
@@ -52,7 +56,8 @@ impl CockroachSource {
         };
         let cluster = catalog.cluster().await;
         let name = catalog.database;
-        Ok(Self { config, database, name, cluster, targets, known: watch::Sender::default() })
+        let (known, patience) = (watch::Sender::default(), Mutex::default());
+        Ok(Self { config, database, name, cluster, targets, known, patience })
     }
 
     /// The tables of a feed.
@@ -62,6 +67,13 @@ impl CockroachSource {
         }
         let names = self.targets.iter().map(Target::full_name);
         names.filter(|name| feed.has(name)).collect()
+    }
+
+    /// How long a feed may be silent. It outlives a reader that has failed.
+    pub(crate) fn patience(&self, feed: &FeedId) -> Arc<Patience> {
+        let mut patience = self.patience.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Patience::new(self.config.patience()));
+        Arc::clone(patience.entry(*feed).or_insert_with(new))
     }
 
     pub(crate) fn note(&self, id: PartitionId, position: FeedPosition) {
@@ -137,4 +149,32 @@ async fn imported(session: &Session) -> Result<Hlc> {
     text.parse().map_err(|()| {
         Error::config(format!("`{text}` in `cursor_store` is no timestamp")).key("import")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use rowtide_core::Event;
+    use rowtide_fake_cockroachdb::{Options, Server};
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn progress_restores_the_patience_with_a_feed() {
+        let server = Server::start(Options::default()).unwrap();
+        server.execute("CREATE TABLE t (id INT8 PRIMARY KEY)").unwrap();
+        let settings =
+            json!({"database": server.url(), "tables": ["t"], "heartbeat_every": "20ms"});
+        let config = serde_json::from_value(settings).unwrap();
+        let source = CockroachSource::open(config).await.unwrap();
+        let partition = source.partitions().await.unwrap().remove(0);
+        let feed = partition.id.as_str().parse().unwrap();
+        let least = source.patience(&feed).duration();
+        source.patience(&feed).lengthen();
+        assert_eq!(source.patience(&feed).duration(), least * 2);
+        let mut events = source.read(&partition, None);
+        while !matches!(events.next().await.unwrap().unwrap(), Event::Idle { .. }) {}
+        assert_eq!(source.patience(&feed).duration(), least);
+    }
 }

@@ -1,7 +1,7 @@
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     task::Poll,
     time::Duration,
 };
@@ -12,7 +12,7 @@ use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 use tokio_postgres::{CancelToken, Connection, Row, RowStream, Socket, tls::TlsStream};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{Database, failure};
+use super::{Database, Patience, failure};
 
 /// How long a cancel request and its effect may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -35,7 +35,7 @@ pub(crate) struct Rows {
     /// What came first, by which the changefeed is known to run.
     first: Option<Row>,
     rows: Pin<Box<RowStream>>,
-    patience: Duration,
+    patience: Arc<Patience>,
     place: String,
     link: Link,
 }
@@ -100,16 +100,16 @@ impl Rows {
     pub(crate) async fn start(
         database: &Database,
         statement: &str,
-        patience: Duration,
+        patience: Arc<Patience>,
     ) -> Result<Self> {
         let (client, mut link) = database.connect().await?;
         let place = database.place.clone();
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 0] = [];
         // The cluster may answer no sooner than with the first row.
         let started = link.run(client.query_raw(statement, parameters));
-        let started = timeout(patience, started).await;
+        let started = timeout(patience.duration(), started).await;
         let rows = started
-            .map_err(|_| silence(&place, patience))?
+            .map_err(|_| silence(&place, &patience))?
             .map_err(|error| failure(format!("{place} failed to start a changefeed"), error))?;
         let mut rows = Self { first: None, rows: Box::pin(rows), patience, place, link };
         rows.first = rows.next().await?;
@@ -121,8 +121,8 @@ impl Rows {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }
-        let next = timeout(self.patience, self.link.run(self.rows.next())).await;
-        self.row(next.map_err(|_| silence(&self.place, self.patience))?)
+        let next = timeout(self.patience.duration(), self.link.run(self.rows.next())).await;
+        self.row(next.map_err(|_| silence(&self.place, &self.patience))?)
     }
 
     /// The next row, if it is there already.
@@ -137,6 +137,42 @@ impl Rows {
     }
 }
 
-fn silence(place: &str, patience: Duration) -> Error {
-    Error::transient(format!("the changefeed of {place} was silent for {patience:?}"))
+fn silence(place: &str, patience: &Patience) -> Error {
+    let lasted = patience.duration();
+    patience.lengthen();
+    Error::transient(format!("the changefeed of {place} was silent for {lasted:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rowtide_core::{ErrorKind, settings::Secret};
+    use rowtide_fake_cockroachdb::{Faults, Options, Server};
+
+    use super::*;
+
+    async fn is_silent_for(database: &Database, patience: &Arc<Patience>) -> Error {
+        let sql = "CREATE CHANGEFEED FOR TABLE t WITH initial_scan = 'yes', updated";
+        let mut rows = Rows::start(database, sql, Arc::clone(patience)).await.unwrap();
+        loop {
+            if let Err(error) = rows.next().await {
+                return error;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_changefeed_that_is_silent_is_given_up_and_waited_for_longer_the_next_time() {
+        let faults = Faults { stall_after: Some(2), ..Faults::none() };
+        let server = Server::start(Options { faults, ..Options::default() }).unwrap();
+        server.execute("CREATE TABLE t (id INT8 PRIMARY KEY)").unwrap();
+        server.execute("INSERT INTO t VALUES (1), (2), (3)").unwrap();
+        let url = serde_json::from_value::<Secret>(server.url().into()).unwrap();
+        let database = Database::new(&url, None).unwrap();
+        let patience = Arc::new(Patience::new(Duration::from_millis(50)));
+        for lasted in ["50ms", "100ms"] {
+            let error = is_silent_for(&database, &patience).await;
+            assert_eq!(error.kind(), &ErrorKind::Transient);
+            assert!(error.to_string().ends_with(&format!("was silent for {lasted}")), "{error}");
+        }
+    }
 }

@@ -3,7 +3,7 @@ use std::{fmt, str::FromStr};
 use rowtide_core::Error;
 
 /// One of the feeds over which tables are spread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FeedId {
     /// From 1.
     pub(crate) number: u16,

@@ -185,7 +185,7 @@ impl<'s> Reader<'s> {
         let config = &self.source.config;
         let sql = changefeed(config, &self.targets(tables), self.position.at, scan);
         tracing::debug!("feed {}: {sql}", self.id);
-        Rows::start(&self.source.database, &sql, config.patience()).await
+        Rows::start(&self.source.database, &sql, self.source.patience(&self.id)).await
     }
 
     /// Begins to scan `missing` at the position; what is above it comes later, with the others.
@@ -303,6 +303,9 @@ impl<'s> Reader<'s> {
         }
         reach!("cockroachdb: resolved timestamp read, not told");
         self.is_rescanning = false;
+        if at > self.position.at || matches!(self.phase, Phase::Scanning(..)) {
+            self.source.patience(&self.id).restore();
+        }
         if let Phase::Scanning(_, scanned) = &mut self.phase {
             reach!("cockroachdb: end of a scan read, not told");
             let scanned = std::mem::take(scanned);
