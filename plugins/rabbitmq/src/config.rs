@@ -11,7 +11,7 @@ use rowtide_format::{Encoder, Format, Messages, Refusals, Template};
 
 use crate::{
     connection::{Authentication, Endpoint, Link, address::Address},
-    message::Stamp,
+    message::{LISTS, Stamp},
     publisher::{Limits, OnUnroutable, Publisher},
     sink::RabbitMqSink,
     target::{ExchangeType, QueueType, Router, Target},
@@ -259,6 +259,10 @@ impl RabbitMqConfig {
                 return Err(error.help("to publish to a queue by its name, set `queue`"));
             }
         }
+        if LISTS.contains(&self.key_header.as_str()) {
+            let message = format!("the broker routes by the header `{}`", self.key_header);
+            return Err(Error::config(message).key("key_header").help("choose another name"));
+        }
         Ok(())
     }
 
@@ -281,4 +285,22 @@ impl RabbitMqConfig {
 
 fn short(text: &str) -> Option<ShortString> {
     ShortString::try_new(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_header_that_the_broker_routes_by_takes_no_key() {
+        for (name, key) in [("key", None), ("CC", Some("key_header")), ("BCC", Some("key_header"))]
+        {
+            let settings = json!({"url": "amqp://127.0.0.1", "queue": "q", "key_header": name});
+            let config: RabbitMqConfig = serde_json::from_value(settings).unwrap();
+            let refused = config.validate().err();
+            assert_eq!(refused.as_ref().and_then(Error::setting), key);
+        }
+    }
 }

@@ -17,7 +17,7 @@ const PERSISTENT: u8 = 2;
 const FRAME_OVERHEAD: usize = 1024;
 
 /// Headers by which the broker routes; it closes the channel on one that is not a list.
-const LISTS: [&str; 2] = ["CC", "BCC"];
+pub(crate) const LISTS: [&str; 2] = ["CC", "BCC"];
 
 /// What is published.
 pub(crate) struct Outgoing<'a> {
