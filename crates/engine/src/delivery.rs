@@ -105,7 +105,7 @@ impl<'a> DeliveryLoop<'a> {
         let mut stop = pin!(shutdown.requested());
         loop {
             if let Some(outcome) = self.outcome {
-                self.end().await?;
+                self.stop().await?;
                 return Ok(outcome);
             }
             if self.delivery_is_due() {

@@ -12,23 +12,31 @@ use crate::{
 };
 
 /// How long a stop waits at most for the positions of what is written. A database whose log is made
-/// durable behind the commits does so within a second, and a changefeed tells how far it is each
-/// second, if nobody has set another time.
+/// durable behind the commits does so within a second.
 const COVERING: Duration = Duration::from_secs(2);
 
 impl DeliveryLoop<'_> {
-    /// Ends the reading, and delivers what is written.
+    // Invariant 9: a stop flushes and saves, and is exact where it can be. What can be saved at once
+    // does not depend on how the waiting for more ends.
     pub(super) async fn stop(&mut self) -> Result<()> {
-        self.cover().await?;
+        if !self.partitions.are_covered() && !mutant::active(Mutant::StopsBeforeThePosition) {
+            self.deliver_now().await?;
+            self.cover().await?;
+        }
         self.end().await
     }
 
-    // Invariant 9: a stop is exact where it can be. A source may tell the position of what it has
-    // yielded a moment later: until then that alone is read on which belongs before it.
+    async fn deliver_now(&mut self) -> Result<()> {
+        self.flush().await?;
+        self.save().await
+    }
+
+    /// A source may tell the position of what it has yielded a moment later. Until then that alone
+    /// is read on which belongs before it.
     async fn cover(&mut self) -> Result<()> {
         let patience = COVERING.min(self.control.settings.stop_timeout.duration() / 4);
         let mut is_over = pin!(sleep(patience));
-        while !self.partitions.are_covered() && !mutant::active(Mutant::StopsBeforeThePosition) {
+        while !self.partitions.are_covered() {
             if self.flush_is_due(Instant::now()) {
                 self.flush().await?;
             }
@@ -57,9 +65,8 @@ impl DeliveryLoop<'_> {
         }
     }
 
-    // Invariant 9: a stop flushes and saves. The readers are dropped and the inbox discarded; what
-    // was written is still delivered.
-    pub(super) async fn end(&mut self) -> Result<()> {
+    /// The readers are dropped and the inbox discarded; what was written is still delivered.
+    async fn end(&mut self) -> Result<()> {
         self.readers.abort();
         reach!("engine: stopping, not flushed");
         if mutant::active(Mutant::StopsWithoutFlush) {

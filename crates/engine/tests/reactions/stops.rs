@@ -84,3 +84,26 @@ async fn a_stop_waits_for_no_reader_that_has_failed() {
         assert_eq!((outcome, begun.elapsed()), (Outcome::Stopped, Duration::from_millis(10)));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_has_its_position_is_saved_before_a_stop_waits_for_others() {
+    // The first position is saved at once, the second is due in an hour.
+    let save_every = Period::from_secs(3_600);
+    let delivery = Delivery { save_every, flush_after: 1, ..Delivery::default() };
+    let (script, begun) = (whole(vec![changes(1, 1), changes(2, 2), open(3)]), Instant::now());
+    script.lines().write_takes = Duration::from_secs(1);
+    script.run_until(Until::Stopped, delivery, seconds(9)).await.unwrap();
+    let saved_at = script.lines().saved_at.last().map(|at| *at - begun);
+    assert_eq!(saved_at, Some(Duration::from_secs(9)));
+    assert_eq!(begun.elapsed(), Duration::from_secs(11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_with_the_position_of_what_is_written() {
+    // With the second change it has caught up, and the position of that is still to come.
+    let script = whole(vec![changes(1, 1), idle(1), open(2), idle(2)]);
+    let delivery = Delivery { flush_after: 2, ..Delivery::default() };
+    let outcome = script.run(delivery, std::future::pending()).await.unwrap();
+    assert_eq!(outcome, Outcome::CaughtUp);
+    assert_eq!(script.calls().last().unwrap(), "acknowledge whole 2");
+}

@@ -92,7 +92,11 @@ impl Simulation {
         let ends = 1 + dice.below(60);
         let stops = number % 3 == 2;
         Life {
-            crash_at: (!stops).then_some(ends),
+            // Some die on their way to the end.
+            crash_at: match stops {
+                true => dice.one_in(3).then(|| ends + 1 + dice.below(8)),
+                false => Some(ends),
+            },
             stop_at: stops.then_some(ends),
             faults: dice.pick(&[None, Some(30), Some(100)]),
             slow: dice.one_in(2),
@@ -120,8 +124,7 @@ impl Simulation {
                 }
                 if clean {
                     self.report.clean_stops += 1;
-                    let written = std::mem::take(&mut state.process(0).written);
-                    state.durable.settled.extend(written);
+                    state.settle();
                 }
             }
         }
@@ -203,6 +206,7 @@ impl Simulation {
                 () = self.world.crashed() => Ended::Crashed,
                 () = tokio::time::sleep(stop_after + Duration::from_secs(40)) => Ended::Hung,
                 result = run_in(environment, pipeline, Until::CaughtUp, shutdown) => {
+                    self.world.note_end();
                     Ended::Run(result)
                 }
             }

@@ -334,6 +334,7 @@ impl Downstream {
         state.process(self.opener.process).written.insert(id.clone(), written);
         if state.plan.partitions[id].has_position(first.number) {
             *covered = written;
+            state.process(self.opener.process).covered.insert(id.clone(), written);
         }
     }
 

@@ -12,6 +12,9 @@ use crate::{
     plan::{Dice, Plan},
 };
 
+/// How long a stop waits at most for a position.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// All that outlives a process, and the checkers that watch over it.
 #[derive(Clone)]
 pub struct World {
@@ -30,6 +33,9 @@ pub struct State {
     life: Life,
     crashed: bool,
     started: Option<Instant>,
+    stopped: Option<Instant>,
+    /// How long the stop took that this life has come to.
+    stop_took: Option<Duration>,
     time: Duration,
 }
 
@@ -56,6 +62,8 @@ pub struct Process {
     pub proven_at: Duration,
     pub held: usize,
     pub unflushed: usize,
+    /// The rows that an accepted position covers.
+    pub covered: BTreeMap<String, usize>,
     /// How many rows of each partition are downstream, from what it has written last.
     pub written: BTreeMap<String, usize>,
 }
@@ -72,6 +80,8 @@ impl World {
             life: Life::default(),
             crashed: false,
             started: None,
+            stopped: None,
+            stop_took: None,
             time: Duration::ZERO,
         };
         Self { state: Arc::new(Mutex::new(state)), crash: Arc::default(), stop: Arc::default() }
@@ -89,6 +99,13 @@ impl World {
         state.started = Some(Instant::now());
         state.processes.clear();
         (state.life, state.crashed, state.steps) = (life, false, 0);
+        (state.stopped, state.stop_took) = (None, None);
+    }
+
+    /// Notes, in the time of this life, that its process has ended by itself.
+    pub fn note_end(&self) {
+        let mut state = self.state();
+        state.stop_took = state.stopped.map(|stopped| stopped.elapsed());
     }
 
     /// Ends a life, whose runtime is about to go.
@@ -128,6 +145,7 @@ impl World {
                 self.crash.notify_one();
             }
             if state.life.stop_at == steps {
+                state.stopped = Some(Instant::now());
                 self.stop.notify_one();
             }
             if state.crashed { None } else { Some(state.pause(rarity)) }
@@ -170,6 +188,16 @@ impl World {
 }
 
 impl State {
+    /// A clean stop has come to its end. Unless it was too long for that, all is settled that was
+    /// written; otherwise what came with a position.
+    pub fn settle(&mut self) {
+        let is_long = self.stop_took.is_none_or(|took| took >= PATIENCE);
+        let process = self.process(0);
+        let rows = if is_long { &mut process.covered } else { &mut process.written };
+        let rows = std::mem::take(rows);
+        self.durable.settled.extend(rows);
+    }
+
     pub fn now(&self) -> Duration {
         self.time + self.started.map_or(Duration::ZERO, |started| started.elapsed())
     }
