@@ -1,29 +1,41 @@
 use std::{
-    collections::HashSet,
-    hash::{BuildHasherDefault, Hasher},
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hash, Hasher},
 };
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::table::message::Raw;
+use crate::{hlc::Hlc, table::message::Raw};
 
-/// How many rows are remembered at most: some 4 MiB a half.
+/// How many rows are remembered at most: some 6 MiB a half.
 const ROWS_MAX: usize = 128 << 10;
 
 /// Recognises rows that came already: same table, key and bytes, and so same timestamps.
 ///
-/// What came since the resolved timestamp before the last is remembered, up to a bound. A row that
-/// is not remembered any more is passed on as if it were new.
+/// What is above the resolved timestamp before the last is remembered, up to a bound: a cluster tells
+/// a row seconds before it resolves its time, and begins again at what it has resolved. A row that is
+/// not remembered any more is passed on as if it were new.
 pub(super) struct Window {
     rows_max: usize,
     /// Drawn for each window, so that nobody can write two rows that are taken for one.
     secret: [u8; 16],
-    now: Digests,
-    before: Digests,
+    now: Rows,
+    before: Rows,
+    resolved: u64,
 }
 
-/// 128 bits of each row, which is enough that no two of so many are the same by chance.
-type Digests = HashSet<u128, BuildHasherDefault<Uniform>>;
+/// When each row was updated, by the wall clock.
+type Rows = HashMap<Digest, u64, BuildHasherDefault<Uniform>>;
+
+/// 128 bits of a row, which is enough that no two of so many are the same by chance.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Digest([u64; 2]);
+
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0[0]);
+    }
+}
 
 /// Takes a part of a digest for its hash, which it is.
 #[derive(Default)]
@@ -36,6 +48,10 @@ impl Hasher for Uniform {
         }
     }
 
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+
     fn finish(&self) -> u64 {
         self.0
     }
@@ -46,26 +62,28 @@ impl Default for Window {
         Self {
             rows_max: ROWS_MAX,
             secret: uuid::Uuid::new_v4().into_bytes(),
-            now: Digests::default(),
-            before: Digests::default(),
+            now: Rows::default(),
+            before: Rows::default(),
+            resolved: 0,
         }
     }
 }
 
 impl Window {
     /// Whether this row came before; it is remembered now.
-    pub(super) fn has_seen(&mut self, row: &Raw<'_>) -> bool {
+    pub(super) fn has_seen(&mut self, row: &Raw<'_>, updated: Hlc) -> bool {
         let digest = self.digest(row);
-        if self.before.contains(&digest) || !self.now.insert(digest) {
+        if self.before.contains_key(&digest) || self.now.insert(digest, updated.wall).is_some() {
             return true;
         }
         if self.now.len() >= self.rows_max {
-            self.advance();
+            std::mem::swap(&mut self.now, &mut self.before);
+            self.now.clear();
         }
         false
     }
 
-    fn digest(&self, row: &Raw<'_>) -> u128 {
+    fn digest(&self, row: &Raw<'_>) -> Digest {
         let mut hasher = SipHasher13::new_with_key(&self.secret);
         let topic = row.topic.unwrap_or_default();
         // With their lengths, no two different rows are the same bytes.
@@ -73,16 +91,15 @@ impl Window {
             hasher.write_usize(part.len());
             hasher.write(part);
         }
-        hasher.finish128().as_u128()
+        let hash = hasher.finish128();
+        Digest([hash.h1, hash.h2])
     }
 
-    /// Forgets what came before the last call of this.
-    pub(super) fn advance(&mut self) {
-        if self.now.is_empty() {
-            self.before.clear();
-        } else {
-            std::mem::swap(&mut self.now, &mut self.before);
-            self.now.clear();
+    /// Forgets what is not above the resolved timestamp before this one.
+    pub(super) fn advance(&mut self, resolved: Hlc) {
+        let until = std::mem::replace(&mut self.resolved, resolved.wall);
+        for rows in [&mut self.now, &mut self.before] {
+            rows.retain(|_, updated| *updated > until);
         }
     }
 }
@@ -95,32 +112,37 @@ mod tests {
         Raw { topic: Some("t"), key: key.as_bytes(), value: value.as_bytes() }
     }
 
-    #[test]
-    fn only_equal_bytes_are_a_duplicate() {
-        let mut window = Window::default();
-        assert!(!window.has_seen(&raw("[1]", "a")));
-        assert!(!window.has_seen(&raw("[1]", "b")));
-        assert!(!window.has_seen(&raw("[2]", "a")));
-        assert!(!window.has_seen(&raw("[1]a", "")));
-        assert!(window.has_seen(&raw("[1]", "a")));
+    fn at(wall: u64) -> Hlc {
+        Hlc { wall, logical: 0 }
     }
 
     #[test]
-    fn a_row_is_remembered_for_two_resolved_timestamps() {
+    fn only_equal_bytes_are_a_duplicate() {
         let mut window = Window::default();
-        window.has_seen(&raw("[1]", "a"));
-        window.advance();
-        assert!(window.has_seen(&raw("[1]", "a")));
-        window.has_seen(&raw("[2]", "a"));
-        window.advance();
-        assert!(!window.has_seen(&raw("[1]", "a")));
+        for (key, value) in [("[1]", "a"), ("[1]", "b"), ("[2]", "a"), ("[1]a", "")] {
+            assert!(!window.has_seen(&raw(key, value), at(1)));
+        }
+        assert!(window.has_seen(&raw("[1]", "a"), at(1)));
+    }
+
+    #[test]
+    fn a_row_is_remembered_until_the_second_resolved_timestamp_that_is_not_below_it() {
+        let mut window = Window::default();
+        window.has_seen(&raw("[1]", "a"), at(5));
+        // However long the cluster lags behind what it has told.
+        for resolved in [1, 2, 3, 4, 5] {
+            window.advance(at(resolved));
+            assert!(window.has_seen(&raw("[1]", "a"), at(5)), "{resolved}");
+        }
+        window.advance(at(6));
+        assert!(!window.has_seen(&raw("[1]", "a"), at(5)));
     }
 
     #[test]
     fn memory_is_bounded() {
         let mut window = Window { rows_max: 100, ..Window::default() };
         for key in 0..1_000 {
-            window.has_seen(&raw(&key.to_string(), "a"));
+            window.has_seen(&raw(&key.to_string(), "a"), at(key));
             assert!(window.now.len() + window.before.len() <= 200);
         }
     }

@@ -286,7 +286,7 @@ impl<'s> Reader<'s> {
             _ => Origin::Log,
         };
         let drops = self.source.config.duplicates == Duplicates::Drop;
-        if drops && self.window.has_seen(&raw) {
+        if drops && self.window.has_seen(&raw, message.updated) {
             return Ok(Outcome::Nothing);
         }
         let change = self.decoder.change(&message, origin).await?;
@@ -318,7 +318,7 @@ impl<'s> Reader<'s> {
             self.window = Window::default();
             return Ok(());
         }
-        self.window.advance();
+        self.window.advance(at);
         self.position.at = at;
         if self.join_after.is_some_and(|after| at >= after) {
             self.join_after = None;
