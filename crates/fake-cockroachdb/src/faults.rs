@@ -26,6 +26,9 @@ pub struct Faults {
     pub other_shape: u32,
     /// That a feed begins with a resolved timestamp of zero.
     pub zero_resolved: u32,
+    /// That a range lags, as some of a cluster do by seconds: its rows come behind the next resolved
+    /// timestamp, which is before them, and so before rows of other ranges that were told already.
+    pub lag: u32,
     /// What is said of a cursor that is too old.
     pub gc_wording: GcWording,
 }
@@ -56,6 +59,7 @@ impl Faults {
             stall_after: None,
             other_shape: 0,
             zero_resolved: 0,
+            lag: 0,
             gc_wording: GcWording::Batch,
         }
     }
@@ -77,6 +81,7 @@ impl Faults {
             zero_resolved: chance.u32(0..1000),
             gc_wording: [GcWording::Batch, GcWording::Targets, GcWording::Cursor]
                 [chance.usize(0..3)],
+            lag: chance.u32(0..900),
         }
     }
 
@@ -114,6 +119,7 @@ impl Faults {
             "stall" => &mut self.stall,
             "other_shape" => &mut self.other_shape,
             "zero_resolved" => &mut self.zero_resolved,
+            "lag" => &mut self.lag,
             _ => return Err(SqlError::new("42704", format!("unknown setting: fake.{name}"))),
         };
         *place = number(name, value)?;

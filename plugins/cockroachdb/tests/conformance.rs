@@ -35,7 +35,8 @@ fn main() -> ExitCode {
 /// Runs all scenarios on servers that misbehave, one after the other.
 fn run(seed: u64) -> Result<(), String> {
     let faults = Faults { cut: 0, drain: 0, stall: 0, ..Faults::seeded(seed) };
-    let ordered = Faults { shuffle: 0, ..faults.clone() };
+    // A range that lags changes the order as well.
+    let ordered = Faults { shuffle: 0, lag: 0, ..faults.clone() };
     let [suite, ordered] = [faults, ordered].map(|faults| Suite::source(Cockroach { faults }));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;

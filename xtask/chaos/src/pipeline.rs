@@ -41,6 +41,11 @@ pub(crate) trait Upstream: Send + Sync {
         !states.is_empty()
     }
 
+    /// Whether nothing comes again behind a position.
+    fn is_exact(&self) -> bool {
+        true
+    }
+
     /// A setting that the next start has otherwise, as a variable. It may be on its way to a point.
     fn overlay(&self, _point: Option<&str>, _chance: &mut Rng) -> Option<(&'static str, String)> {
         None
@@ -177,6 +182,11 @@ impl Pipeline {
             self.upstream.format(),
             self.store.settings()
         )
+    }
+
+    /// Whether a stop that nothing disturbs has nothing come again.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.upstream.is_exact() && self.store.is_exact()
     }
 
     pub(crate) fn faults(&self) -> Vec<Fault> {

@@ -18,6 +18,9 @@ use crate::{
     store::{Commit, Store},
 };
 
+/// Over how many ranges keys are spread.
+const RANGES: u32 = 3;
+
 /// How many commits are looked at while the store is locked.
 const BATCH: usize = 512;
 
@@ -48,6 +51,9 @@ impl From<std::io::Error> for End {
     }
 }
 
+/// A message of a row, and when that was updated.
+type Line = (Hlc, Message);
+
 /// A changefeed that runs.
 pub(crate) struct Feed {
     plan: Plan,
@@ -57,8 +63,12 @@ pub(crate) struct Feed {
     chance: Rng,
     /// The place in the log.
     next: usize,
-    /// What was sent since the last resolved timestamp.
-    window: Vec<Message>,
+    /// What was sent that is above the last resolved timestamp.
+    window: Vec<Line>,
+    /// A range whose rows are held back until the next resolved timestamp.
+    lagging: Option<u32>,
+    held: Vec<Line>,
+    resolved: Hlc,
     /// How many rows were sent.
     sent: u32,
     resolved_at: Option<Instant>,
@@ -80,6 +90,9 @@ impl Feed {
             chance,
             next,
             window: Vec::new(),
+            lagging: None,
+            held: Vec::new(),
+            resolved: Hlc::default(),
             sent: 0,
             resolved_at: None,
             names: Vec::new(),
@@ -109,10 +122,16 @@ impl Feed {
         }
         loop {
             self.grown.borrow_and_update();
+            if self.plan.resolved_every.is_some() && self.chance(self.faults.lag) {
+                self.lagging.get_or_insert(self.chance.u32(..RANGES));
+            }
             let (commits, frontier) = self.batch();
             self.tell(&commits, output).await?;
             let Some(frontier) = frontier else { continue };
             let is_last = self.plan.end_time.is_some_and(|end| frontier >= end);
+            if is_last {
+                self.catch_up(output).await?;
+            }
             self.resolve(frontier, output).await?;
             output.flush().await?;
             if is_last {
@@ -149,7 +168,8 @@ impl Feed {
             match &**commit {
                 Commit::Row(row) if self.plan.tables.contains(&row.table) => {
                     let name = self.name(row.table);
-                    lines.extend(messages(&self.plan, &name, row));
+                    let messages = messages(&self.plan, &name, row);
+                    lines.extend(messages.into_iter().map(|message| (row.updated, message)));
                 }
                 Commit::Gone { table, message, .. } if self.plan.tables.contains(table) => {
                     gone = Some(SqlError::new("XXUUU", message.clone()));
@@ -160,35 +180,50 @@ impl Feed {
         }
         self.shuffle(&mut lines);
         for line in lines {
-            self.send(line, output).await?;
+            match self.lagging {
+                Some(range) if range == range_of(&line.1) => self.held.push(line),
+                _ => self.send(line, output).await?,
+            }
+        }
+        if gone.is_some() {
+            self.catch_up(output).await?;
         }
         gone.map_or(Ok(()), |error| Err(End::Failed(error)))
     }
 
-    async fn send(&mut self, line: Message, output: &mut impl Output) -> Result<(), End> {
+    async fn send(&mut self, line: Line, output: &mut impl Output) -> Result<(), End> {
         let is_enough = self.faults.stall_after.is_some_and(|rows| self.sent >= rows);
         if is_enough || self.chance(self.faults.stall) {
             output.flush().await?;
             std::future::pending::<()>().await;
         }
         if self.chance(self.faults.cut) {
-            output.send_half(&line).await?;
+            output.send_half(&line.1).await?;
             return Err(End::Cut);
         }
         if self.chance(self.faults.drain) {
             return Err(End::Failed(shutting_down()));
         }
-        output.send(&line).await?;
+        output.send(&line.1).await?;
         self.sent += 1;
         self.window.push(line);
         if self.chance(self.faults.duplicate) {
             let index = self.chance.usize(..self.window.len());
-            output.send(&self.window[index]).await?;
+            output.send(&self.window[index].1).await?;
         }
         Ok(())
     }
 
-    /// Sends a resolved timestamp, if it is time for one.
+    /// Sends what was held back.
+    async fn catch_up(&mut self, output: &mut impl Output) -> Result<(), End> {
+        self.lagging = None;
+        for line in std::mem::take(&mut self.held) {
+            self.send(line, output).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a resolved timestamp, if it is time for one. It is before all that is held back.
     async fn resolve(&mut self, frontier: Hlc, output: &mut impl Output) -> Result<(), End> {
         let Some(every) = self.plan.resolved_every else { return Ok(()) };
         if self.resolved_at.is_some_and(|at| at.elapsed() < every) {
@@ -196,8 +231,8 @@ impl Feed {
         }
         if self.chance(self.faults.replay) && !self.window.is_empty() {
             let from = self.chance.usize(..self.window.len());
-            for line in &self.window[from..] {
-                output.send(line).await?;
+            for (_, message) in &self.window[from..] {
+                output.send(message).await?;
             }
         }
         let envelope = match (self.chance(self.faults.other_shape), self.plan.shape.envelope) {
@@ -205,17 +240,20 @@ impl Feed {
             (true, _) => Envelope::Wrapped,
             (false, own) => own,
         };
-        let at = self.plan.end_time.map_or(frontier, |end| end.min(frontier));
+        let frontier =
+            self.held.iter().map(|(updated, _)| before(*updated)).fold(frontier, Hlc::min);
+        let at = self.plan.end_time.map_or(frontier, |end| end.min(frontier)).max(self.resolved);
+        self.resolved = at;
         output.send(&Message::resolved(at, envelope)).await?;
-        self.window.clear();
+        self.window.retain(|(updated, _)| *updated > at);
         self.resolved_at = Some(Instant::now());
-        Ok(())
+        self.catch_up(output).await
     }
 
     /// Lets neighbours of different keys change places, as nothing promises their order.
-    fn shuffle(&mut self, lines: &mut [Message]) {
+    fn shuffle(&mut self, lines: &mut [Line]) {
         for index in 1..lines.len() {
-            if lines[index - 1].key != lines[index].key && self.chance(self.faults.shuffle) {
+            if lines[index - 1].1.key != lines[index].1.key && self.chance(self.faults.shuffle) {
                 lines.swap(index - 1, index);
             }
         }
@@ -241,6 +279,18 @@ fn name(store: &Store, table: usize, naming: Naming) -> String {
     match naming {
         Naming::Full => format!("{}.{name}", store.database),
         Naming::Short => name.rsplit('.').next().unwrap_or(name).to_owned(),
+    }
+}
+
+fn range_of(message: &Message) -> u32 {
+    message.key.iter().flat_map(|key| key.bytes()).map(u32::from).sum::<u32>() % RANGES
+}
+
+/// The last moment before.
+fn before(at: Hlc) -> Hlc {
+    match at.logical.checked_sub(1) {
+        Some(logical) => Hlc { logical, ..at },
+        None => Hlc { wall: at.wall - 1, logical: 0 },
     }
 }
 

@@ -343,7 +343,7 @@ impl Processes<'_> {
         let Ending { code, is_disturbed } = self.instances[index].terminate(STOP_LIMIT)?;
         self.look()?;
         let is_alone = self.instances.iter().all(|instance| !instance.is_running());
-        let is_exact = !is_disturbed && is_alone && self.pipeline.store.is_exact();
+        let is_exact = !is_disturbed && is_alone && self.pipeline.is_exact();
         let fate = if is_exact { Fate::Exact } else { Fate::Disturbed };
         self.note_stop(index, code, fate)
     }

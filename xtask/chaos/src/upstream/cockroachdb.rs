@@ -33,6 +33,8 @@ pub(crate) struct Cockroach {
     link: Arc<Link>,
     settings: String,
     format: Format,
+    /// Whether nothing is told before its time is resolved.
+    is_exact: bool,
     /// Over how many feeds the tables are spread.
     feeds: AtomicU8,
     /// What was committed.
@@ -42,7 +44,9 @@ pub(crate) struct Cockroach {
 impl Cockroach {
     pub(crate) fn start(draw: &mut Draw<'_>) -> Outcome<Self> {
         // A broken connection costs a pause.
-        let faults = Faults { cut: 2, drain: 1, ..Faults::seeded(draw.seed) };
+        let seeded = Faults::seeded(draw.seed);
+        let lag = if draw.chance.bool() { seeded.lag } else { 0 };
+        let faults = Faults { cut: 2, drain: 1, lag, ..seeded };
         let server = Server::start(Options { faults, ..Options::default() })?;
         server.execute(
             "CREATE TABLE accounts (id INT8 PRIMARY KEY, version INT8, note STRING);
@@ -58,7 +62,8 @@ impl Cockroach {
         );
         let format = Format::draw(draw.chance);
         let (server, feeds) = (Arc::new(server), AtomicU8::new(1));
-        Ok(Self { server, link, settings, format, feeds, steps: Arc::default() })
+        let is_exact = lag == 0;
+        Ok(Self { server, link, settings, format, is_exact, feeds, steps: Arc::default() })
     }
 }
 
@@ -84,6 +89,10 @@ impl Upstream for Cockroach {
 
     fn scope(&self) -> Scope {
         Scope::Key
+    }
+
+    fn is_exact(&self) -> bool {
+        self.is_exact
     }
 
     /// The feeds are regrouped.
