@@ -1,15 +1,19 @@
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     select,
     sync::{mpsc, oneshot},
     task::JoinSet,
+    time::{Instant, sleep},
 };
 
 use crate::{connection, controls::Shared};
 
 const BACKLOG: u32 = 1024;
+
+/// How long the address may be taken once it is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Accepts connections until the proxy is dropped, and has them carried.
 pub(crate) async fn run(mut door: Door, shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>) {
@@ -22,7 +26,7 @@ pub(crate) async fn run(mut door: Door, shared: Arc<Shared>, mut orders: mpsc::R
                 connections.spawn(connection::run(client, number, shared.clone()));
             }
             order = orders.recv() => match order {
-                Some(order) => door = order.follow(door),
+                Some(order) => door = order.follow(door).await,
                 None => return,
             },
             Some(_) = connections.join_next() => {}
@@ -38,10 +42,17 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    fn follow(self, door: Door) -> Door {
+    async fn follow(self, door: Door) -> Door {
         // Two of one address exclude each other.
         drop(door);
-        let (door, result) = match (self.make)(self.address) {
+        let begun = Instant::now();
+        let mut made = (self.make)(self.address);
+        // A process that is being started elsewhere may hold a copy of the old one for a moment.
+        while made.as_ref().is_err_and(is_taken) && begun.elapsed() < PATIENCE {
+            sleep(Duration::from_millis(1)).await;
+            made = (self.make)(self.address);
+        }
+        let (door, result) = match made {
             Ok(door) => (door, Ok(())),
             Err(error) => (Door::Gone, Err(error)),
         };
@@ -89,6 +100,10 @@ impl Door {
         }
         std::future::pending().await
     }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
 }
 
 fn bound(address: SocketAddr) -> io::Result<TcpSocket> {

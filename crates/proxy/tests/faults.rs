@@ -5,6 +5,12 @@
 use std::{
     io::ErrorKind,
     net::SocketAddr,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -293,6 +299,27 @@ async fn connections_are_refused_until_they_are_accepted_again() {
         ends.proxy.accept().await.unwrap();
         connect(&ends.proxy, &ends.listener).await;
     }
+}
+
+#[tokio::test]
+async fn a_process_that_is_started_meanwhile_does_not_cost_the_port() {
+    let proxy = Proxy::start(echo().await, 1).await.unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let starting = thread::spawn({
+        let is_over = Arc::clone(&is_over);
+        // Until it runs its program, a new process has all that was open here.
+        move || {
+            while !is_over.load(Ordering::Relaxed) {
+                Command::new("true").status().unwrap();
+            }
+        }
+    });
+    for _ in 0..2_000 {
+        proxy.refuse().await.unwrap();
+        proxy.accept().await.unwrap();
+    }
+    is_over.store(true, Ordering::Relaxed);
+    starting.join().unwrap();
 }
 
 #[tokio::test]

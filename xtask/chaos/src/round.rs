@@ -129,7 +129,8 @@ impl Round<'_> {
             let result = processes.torment(end);
             world.end();
             let around = torment.join().map_err(|_| "a panic while there was trouble")?;
-            result.and(around)
+            // Where trouble could not be ended, the processes suffer from that as well.
+            around.and(result)
         })?;
         writer.stop()?;
         conclude(&mut processes, &history)?;
