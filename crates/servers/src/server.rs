@@ -36,7 +36,6 @@ pub struct Server {
 /// A server of this process, and nobody else's.
 struct Own {
     instance: Instance,
-    watchdog: Watchdog,
     /// Locked by its owner for as long as that lives.
     root: PathBuf,
     _owner: File,
@@ -65,7 +64,7 @@ impl Server {
         }
         let mut own = Own::new(kind)?;
         own.instance.place.arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
-        own.launch(|instance| instance.start().map(drop))?;
+        own.instance.start()?;
         let variables = own.instance.place.variables(kind.service());
         Ok(Self { kind, variables, own: Some(Mutex::new(own)) })
     }
@@ -119,7 +118,7 @@ impl Server {
     /// # Errors
     /// It is not one's own, or cannot be signalled.
     pub fn kill(&self) -> Result {
-        self.own()?.end(Instance::kill)
+        self.own()?.instance.kill().map(drop)
     }
 
     /// Ends it in good order.
@@ -127,7 +126,7 @@ impl Server {
     /// # Errors
     /// It is not one's own, or cannot be signalled.
     pub fn stop(&self) -> Result {
-        self.own()?.end(Instance::stop)
+        self.own()?.instance.stop().map(drop)
     }
 
     /// Stops it with SIGSTOP: its connections stay open, and nothing moves.
@@ -154,7 +153,7 @@ impl Server {
     /// # Errors
     /// It is not one's own, or does not come up.
     pub fn restart(&self) -> Result {
-        self.own()?.launch(Instance::restart)
+        self.own()?.instance.restart()
     }
 
     fn own(&self) -> Result<MutexGuard<'_, Own>> {
@@ -182,19 +181,9 @@ impl Own {
         make_open(&root)?;
         let owner = File::create(root.join(OWNER))?;
         owner.lock()?;
-        let watchdog = Watchdog::start(&root)?;
-        Ok(Self { instance: Instance::open(kind, &root)?, watchdog, root, _owner: owner })
-    }
-
-    /// Starts processes, and sees to it that they end with this one.
-    fn launch(&mut self, start: impl FnOnce(&mut Instance) -> Result) -> Result {
-        start(&mut self.instance)?;
-        self.watchdog.tell(&self.instance.place.processes)
-    }
-
-    fn end(&mut self, end: impl FnOnce(&mut Instance) -> Result<usize>) -> Result {
-        end(&mut self.instance)?;
-        self.watchdog.tell(&[])
+        let mut instance = Instance::open(kind, &root)?;
+        instance.place.watchdog = Some(Watchdog::start(&[&root])?);
+        Ok(Self { instance, root, _owner: owner })
     }
 
     fn serving(&self) -> Result<Process> {
@@ -204,7 +193,7 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        let erased = self.end(Instance::kill).and_then(|()| erase(&self.root));
+        let erased = self.instance.kill().and_then(|_| erase(&self.root));
         if let Err(error) = erased {
             eprintln!("{}: {error}", self.root.display());
         }

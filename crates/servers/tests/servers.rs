@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    io::Read,
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
@@ -15,10 +16,11 @@ use rowtide_servers::{Error, Kind, Server, trials};
 
 fn main() -> ExitCode {
     // What a test of this file starts when it runs this program anew.
-    if std::env::var("ROWTIDE_SERVERS_INNER").is_ok_and(|value| value == "existing") {
-        return use_existing();
-    } else if std::env::var("ROWTIDE_SERVERS_INNER").is_ok() {
-        return hold();
+    match std::env::var("ROWTIDE_SERVERS_INNER").as_deref() {
+        Ok("existing") => return use_existing(),
+        Ok("hold") => return hold(),
+        Ok(start) => return start_and_again(start == "again"),
+        Err(_) => {}
     }
     trials::main(
         &Kind::ALL,
@@ -30,6 +32,8 @@ fn main() -> ExitCode {
             spanner_comes_back_at_its_address,
             spanner_takes_options_of_its_program,
             what_a_killed_test_started_ends,
+            what_a_test_was_starting_ends_with_it,
+            what_a_test_was_starting_again_ends_with_it,
             what_one_test_leaves_the_next_one_has,
             an_existing_server_is_not_ours_to_kill,
             what_cannot_be_had_is_ignored_and_in_ci_fails,
@@ -101,7 +105,7 @@ fn what_a_killed_test_started_ends() {
     let mut text = String::new();
     while !text.ends_with('\n') {
         let mut byte = [0];
-        std::io::Read::read_exact(&mut output, &mut byte).unwrap();
+        output.read_exact(&mut byte).unwrap();
         text.push(char::from(byte[0]));
     }
     let pid: u32 = text.trim().parse().unwrap();
@@ -127,6 +131,61 @@ fn hold() -> ExitCode {
     server.freeze().unwrap();
     println!("{}", server.pid().unwrap());
     thread::sleep(PATIENCE);
+    ExitCode::FAILURE
+}
+
+fn what_a_test_was_starting_ends_with_it() {
+    kill_while_it_starts("start");
+}
+
+fn what_a_test_was_starting_again_ends_with_it() {
+    kill_while_it_starts("again");
+}
+
+/// The first process of a broker is there long before the broker answers.
+fn kill_while_it_starts(inner: &str) {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env("ROWTIDE_SERVERS_INNER", inner).env("TMPDIR", temporary.path());
+    let mut test = command.stdout(Stdio::piped()).spawn().unwrap();
+    // It says when it begins with the start that is meant.
+    test.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    let begin = Instant::now();
+    let pids = loop {
+        assert!(begin.elapsed() < PATIENCE, "nothing is started");
+        match written_down(temporary.path()) {
+            pids if pids.is_empty() => thread::sleep(Duration::from_millis(1)),
+            pids => break pids,
+        }
+    };
+    test.kill().unwrap();
+    test.wait().unwrap();
+    for pid in pids {
+        await_state(pid, |state| state.is_none());
+    }
+}
+
+/// The processes of the servers whose folders are in that of all tests, which is in this one.
+fn written_down(temporary: &Path) -> Vec<u32> {
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+    let roots = entries(temporary).flat_map(|all| entries(&all.path()));
+    let texts = roots.filter_map(|root| fs::read(root.path().join("rabbitmq.json")).ok());
+    let known = texts.map(|text| serde_json::from_slice::<serde_json::Value>(&text).unwrap());
+    let pids = |known: serde_json::Value| {
+        let processes = known["processes"].as_array().unwrap().clone();
+        processes.into_iter().map(|process| process["pid"].as_u64().unwrap() as u32)
+    };
+    known.flat_map(pids).collect()
+}
+
+fn start_and_again(is_again: bool) -> ExitCode {
+    if !is_again {
+        println!();
+    }
+    let server = Server::start_with(Kind::RabbitMq, &[]).unwrap();
+    server.kill().unwrap();
+    println!();
+    server.restart().unwrap();
     ExitCode::FAILURE
 }
 

@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::process::Process;
-use crate::{Certificates, Result, kind::Service};
+use crate::{Certificates, Result, kind::Service, watchdog::Watchdog};
 
 /// Ports above belong to outgoing connections: a client that dials a server which is down would
 /// now and then be given that very port, and keep the server from coming back.
@@ -36,6 +36,9 @@ pub(crate) struct Place {
     pub(crate) arguments: Vec<String>,
     #[serde(skip)]
     file: PathBuf,
+    /// Who has to know of the processes, where they are not to outlive ours.
+    #[serde(skip)]
+    pub(crate) watchdog: Option<Watchdog>,
     /// Those of the processes that are ours to reap.
     #[serde(skip)]
     children: Vec<Child>,
@@ -79,10 +82,13 @@ impl Place {
         }
     }
 
+    /// Writes down what is known, for the watchdog first: this process may be killed at any time.
     pub(crate) fn save(&self) -> Result {
+        let told = self.watchdog.iter().try_for_each(|it| it.tell(&self.processes));
         let new = self.file.with_extension("new");
         fs::write(&new, serde_json::to_vec_pretty(self)?)?;
-        Ok(fs::rename(new, &self.file)?)
+        fs::rename(new, &self.file)?;
+        told
     }
 
     /// The process that serves.

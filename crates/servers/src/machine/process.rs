@@ -1,7 +1,7 @@
 //! A process that was started earlier, by another run of this program.
 
 use std::{
-    fs,
+    fmt, fs,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -20,7 +20,14 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Process {
     pub(crate) pid: u32,
     /// In ticks of the kernel since the machine was started.
-    started: u64,
+    pub(crate) started: u64,
+}
+
+/// As the watchdog is told of it.
+impl fmt::Display for Process {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.pid, self.started)
+    }
 }
 
 #[derive(Debug, PartialEq)]
