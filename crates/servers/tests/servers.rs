@@ -29,6 +29,7 @@ fn main() -> ExitCode {
             mariadb_comes_back_at_its_address,
             postgres_comes_back_at_its_address,
             rabbitmq_comes_back_at_its_address,
+            rabbitmq_writes_into_its_folder_alone,
             spanner_comes_back_at_its_address,
             spanner_takes_options_of_its_program,
             what_a_killed_test_started_ends,
@@ -51,6 +52,27 @@ fn mariadb_comes_back_at_its_address() {
 
 fn rabbitmq_comes_back_at_its_address() {
     check(Kind::RabbitMq);
+}
+
+/// What it has to say stands where the end of it is looked for when a broker does not come up.
+fn rabbitmq_writes_into_its_folder_alone() {
+    let server = Server::start_with(Kind::RabbitMq, &[]).unwrap();
+    let pid = server.pid().unwrap();
+    let folder = folder_of(pid).join("rabbitmq");
+    let printed = fs::read_to_string(folder.join("log.txt")).unwrap();
+    let port = listening_port(&server, Kind::RabbitMq);
+    assert!(printed.contains(&format!("started TCP listener on 127.0.0.1:{port}")), "{printed}");
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    for file in files.filter_map(|entry| fs::read_link(entry.path()).ok()) {
+        let is_log = file.extension().is_some_and(|extension| extension == "log");
+        assert!(!is_log || file.starts_with(&folder), "{}", file.display());
+    }
+    // It ends with a dump of what it was doing.
+    assert!(
+        Command::new("kill").args(["-s", "USR1", &pid.to_string()]).status().unwrap().success()
+    );
+    await_state(pid, |state| state.is_none_or(|state| state == 'Z'));
+    assert!(folder.join("erl_crash.dump").exists());
 }
 
 fn kafka_comes_back_at_its_address() {

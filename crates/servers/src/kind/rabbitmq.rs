@@ -126,7 +126,7 @@ impl Service for RabbitMq {
     }
 }
 
-fn environment(place: &Place) -> [(&'static str, String); 13] {
+fn environment(place: &Place) -> [(&'static str, String); 16] {
     let file = |name: &str| place.folder.join(name).display().to_string();
     let port = |number: usize| place.ports[number].to_string();
     let loopback = || "127.0.0.1".to_owned();
@@ -147,6 +147,10 @@ fn environment(place: &Place) -> [(&'static str, String); 13] {
         ("RABBITMQ_ENABLED_PLUGINS_FILE", file("enabled_plugins")),
         ("RABBITMQ_MNESIA_BASE", file("data")),
         ("RABBITMQ_PID_FILE", file("pid")),
+        // To where everything is printed, so that the end of it tells why a broker does not come up.
+        ("RABBITMQ_LOGS", "-".to_owned()),
+        ("RABBITMQ_LOG_BASE", file("logs")),
+        ("ERL_CRASH_DUMP", file("erl_crash.dump")),
     ]
 }
 
