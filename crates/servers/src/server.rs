@@ -182,7 +182,8 @@ impl Own {
         let owner = File::create(root.join(OWNER))?;
         owner.lock()?;
         let mut instance = Instance::open(kind, &root)?;
-        instance.place.watchdog = Some(Watchdog::start(&[&root])?);
+        let home = kind.service().home(instance.place.folder.clone())?;
+        instance.place.watchdog = Some(Watchdog::start(&[&home, &root])?);
         Ok(Self { instance, root, _owner: owner })
     }
 
@@ -193,7 +194,9 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        let erased = self.instance.kill().and_then(|_| erase(&self.root));
+        let killed = self.instance.kill();
+        let erased = killed.and_then(|_| erase(&self.instance.place.folder));
+        let erased = erased.and_then(|()| erase(&self.root));
         if let Err(error) = erased {
             eprintln!("{}: {error}", self.root.display());
         }
@@ -223,8 +226,11 @@ fn sweep(base: &Path) {
         let owner = File::create(folder.join(OWNER));
         if owner.is_ok_and(|owner| owner.try_lock().is_ok()) {
             for kind in Kind::ALL {
-                let killed = Instance::open(kind, &folder).and_then(|mut left| left.kill());
-                report(&folder, killed.map(drop));
+                let ended = Instance::open(kind, &folder).and_then(|mut left| {
+                    left.kill()?;
+                    erase(&left.place.folder)
+                });
+                report(&folder, ended);
             }
             report(&folder, erase(&folder));
         }

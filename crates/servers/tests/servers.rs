@@ -3,9 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "all of this is tests")]
 
 use std::{
-    fs,
-    io::Read,
+    fs::{self, Permissions},
+    io::{BufRead, BufReader, Read},
     net::TcpStream,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     thread,
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     match std::env::var("ROWTIDE_SERVERS_INNER").as_deref() {
         Ok("existing") => return use_existing(),
         Ok("hold") => return hold(),
+        Ok("end") => return end(),
         Ok(start) => return start_and_again(start == "again"),
         Err(_) => {}
     }
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
             spanner_comes_back_at_its_address,
             spanner_takes_options_of_its_program,
             what_a_killed_test_started_ends,
+            what_is_elsewhere_since_nobody_may_enter_is_erased_too,
             what_a_test_was_starting_ends_with_it,
             what_a_test_was_starting_again_ends_with_it,
             what_one_test_leaves_the_next_one_has,
@@ -154,6 +157,64 @@ fn hold() -> ExitCode {
     println!("{}", server.pid().unwrap());
     thread::sleep(PATIENCE);
     ExitCode::FAILURE
+}
+
+/// Root's PostgreSQL runs as somebody who may not enter a private folder.
+fn what_is_elsewhere_since_nobody_may_enter_is_erased_too() {
+    // A test ends in good order, or is killed, and maybe what watches over it as well.
+    let data: Vec<_> = ["end", "kill", "kill all"].into_iter().map(leave_data).collect();
+    let begin = Instant::now();
+    while let Some(left) = data.iter().find(|folder| folder.exists()) {
+        assert!(begin.elapsed() < PATIENCE, "{} is still there", left.display());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Where the data of a server was whose test ended this way.
+fn leave_data(end: &str) -> PathBuf {
+    let temporary = tempfile::tempdir().unwrap();
+    fs::set_permissions(temporary.path(), Permissions::from_mode(0o700)).unwrap();
+    let begin = |inner: &str| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.env("ROWTIDE_SERVERS_INNER", inner).env("TMPDIR", temporary.path());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let mut test = begin("end");
+    let mut output = BufReader::new(test.stdout.take().unwrap());
+    let mut pid = String::new();
+    output.read_line(&mut pid).unwrap();
+    let data = fs::read_link(format!("/proc/{}/cwd", pid.trim())).unwrap();
+    if end == "kill all" {
+        for child in children_of(test.id()) {
+            Command::new("kill").args(["-s", "KILL", &child.to_string()]).status().unwrap();
+        }
+    }
+    if end == "end" {
+        drop(test.stdin.take());
+    } else {
+        test.kill().unwrap();
+    }
+    test.wait().unwrap();
+    if end == "kill all" {
+        // The next test of this folder does it.
+        let mut next = begin("end");
+        drop(next.stdin.take());
+        next.wait().unwrap();
+    }
+    data
+}
+
+fn children_of(pid: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children.split_whitespace().map(|child| child.parse().unwrap()).collect()
+}
+
+/// Starts a server, says which process serves, and ends it once it is told to.
+fn end() -> ExitCode {
+    let server = Server::start_with(Kind::Postgres, &[]).unwrap();
+    println!("{}", server.pid().unwrap());
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    ExitCode::SUCCESS
 }
 
 fn what_a_test_was_starting_ends_with_it() {

@@ -69,7 +69,7 @@ impl Service for Postgres {
         // Below the home of root, say, which nobody else may enter.
         let mut hasher = DefaultHasher::new();
         folder.hash(&mut hasher);
-        Ok(PathBuf::from(format!("/var/tmp/rowtide-services-{:016x}/postgres", hasher.finish())))
+        Ok(PathBuf::from(format!("/var/tmp/rowtide-postgres-{:016x}", hasher.finish())))
     }
 
     fn prepare(&self, place: &Place) -> Result {

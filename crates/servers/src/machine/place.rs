@@ -184,8 +184,8 @@ pub(crate) fn is_taken(port: u16) -> bool {
 }
 
 fn is_free(port: u16) -> bool {
-    // On all addresses: somebody who listens on all of them has it here, too.
-    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+    // Nobody outside gets to it. Whoever listens on all addresses has it here, too.
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
 fn free_ports(number: usize) -> Result<Vec<u16>> {
@@ -212,6 +212,16 @@ mod tests {
         let listeners: Vec<_> = ports.iter().map(listen).collect();
         assert_eq!(listeners.len(), 4);
         assert!(ports.iter().all(|port| !is_free(*port) && is_taken(*port)));
+    }
+
+    #[test]
+    fn a_port_is_tried_where_a_server_will_listen_and_nowhere_else() {
+        let port = free_ports(1).unwrap()[0];
+        let elsewhere = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), port)).unwrap();
+        assert!(is_free(port));
+        drop(elsewhere);
+        let _everywhere = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+        assert!(!is_free(port));
     }
 
     #[test]
