@@ -199,7 +199,11 @@ impl Query {
 
     /// The next message; the last one is an end.
     pub(crate) async fn next(&mut self) -> Message {
-        self.messages.recv().await.unwrap_or(Message::End(End::Silent))
+        self.messages.recv().await.unwrap_or_else(|| {
+            // Its task is gone. Whoever asked anew at once might do so for ever.
+            let error = Error::transient("a query ended without saying why");
+            Message::End(End::Unreadable(error))
+        })
     }
 
     /// The next message if it is there already.
@@ -228,11 +232,13 @@ impl Pump {
 
     /// Reads until the end, and tells all but the last records.
     async fn read(&self, statement: Statement, batch: &mut Batch) -> Result<Infallible, End> {
-        let turn_over = Instant::now() + TURN;
         let mut rows = match timeout(self.silence_max, self.client.query(statement)).await {
             Err(_) => return Err(End::Silent),
             Ok(rows) => rows.map_err(End::Failed)?,
         };
+        // What is waited for until here comes with the first rows: were a turn over by then, they
+        // would be dropped, each time anew.
+        let turn_over = Instant::now() + TURN;
         let mut decoder = Decoder::new(rows.columns()).map_err(End::Unreadable)?;
         loop {
             let row = {
