@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use rowtide_core::{Error, Result};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     Shared,
@@ -32,6 +32,16 @@ impl Reader {
         match failure.code {
             Code::OutOfRange | Code::InvalidArgument if !self.has_told => {
                 self.refused(failure).await
+            }
+            // It began well, and the place has moved since: whether what comes next is lost shows
+            // where the next query begins.
+            Code::OutOfRange | Code::InvalidArgument if !self.has_children => {
+                debug!(partition = %self.id, %failure, "a query was ended; asking anew");
+                Ok(())
+            }
+            Code::OutOfRange | Code::InvalidArgument => {
+                let message = format!("partition `{}` was told in part", self.id);
+                Err(Error::transient(message).because(failure))
             }
             Code::NotFound => {
                 let message = format!("the change stream of partition `{}` is gone", self.id);

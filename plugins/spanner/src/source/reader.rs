@@ -50,7 +50,8 @@ pub(super) struct Reader {
     query: Option<Query>,
     /// Whether the query has told anything new.
     pub(super) has_told: bool,
-    has_children: bool,
+    /// Whether the query has told of children.
+    pub(super) has_children: bool,
     layout: Recent,
     said: Said,
     /// Transactions of which more is to come.
