@@ -7,6 +7,8 @@ mod place;
 mod query;
 mod reader;
 mod snapshot;
+#[cfg(test)]
+mod stage;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,7 +1,10 @@
 //! A few keys of a table, to divide it by.
 
+use std::time::Duration;
+
 use rowtide_core::Result;
-use tracing::debug;
+use tokio::time::timeout;
+use tracing::{debug, warn};
 
 use super::Shared;
 use crate::{
@@ -15,6 +18,9 @@ const RANGES: usize = 8;
 /// How many keys are looked at for that; a table with fewer rows is one range.
 const SAMPLE: usize = 800;
 
+/// How long to wait for them. It is long, since in one dialect all rows are counted.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+
 /// Keys that divide a table, ascending; none for a small one.
 pub(super) async fn boundaries(
     shared: &Shared,
@@ -23,7 +29,15 @@ pub(super) async fn boundaries(
 ) -> Result<Vec<Vec<Cell>>> {
     let order = shared.catalog.key_order(table).await?;
     let sample = Sample { shared, described, table, order };
-    match sample.take().await {
+    // A connection can be dead without saying so, and then what follows takes another one.
+    let Ok(taken) = timeout(PATIENCE, sample.take()).await else {
+        warn!(
+            table,
+            "no keys came in {PATIENCE:?} to divide the table by; it is read as one range"
+        );
+        return Ok(Vec::new());
+    };
+    match taken {
         Ok(keys) if keys.len() < SAMPLE / 2 => Ok(Vec::new()),
         Ok(keys) => {
             let step = keys.len() / RANGES;
