@@ -191,8 +191,8 @@ impl Planner<'_> {
         let definition = &found.definition;
         let was_captured =
             self.schema.layouts.values().any(|recorded| recorded.table == definition.name);
+        let reason = if was_captured { AGAIN } else { FIRST };
         let Some(layout) = layout else {
-            let reason = if was_captured { AGAIN } else { FIRST };
             let new = self.make_anew(definition, None);
             self.captured(definition, new, reason);
             return Ok(());
@@ -208,7 +208,9 @@ impl Planner<'_> {
             }
             Standing::Older(older) if self.is_provable(definition, older)? => {
                 let new = self.make_anew(definition, Some(older));
-                if self.has_new_columns(definition, older) {
+                if self.is_renamed(definition, older) {
+                    self.captured(definition, new, reason);
+                } else if self.has_new_columns(definition, older) {
                     self.refresh(definition, older, new);
                 }
             }
@@ -347,6 +349,13 @@ impl Planner<'_> {
             operation::CAPTURED,
             quoted(&definition.name)
         ));
+    }
+
+    /// Whether the table was known by another name. What is written to it was logged under that one,
+    /// and this one may be known for a table that is gone.
+    fn is_renamed(&self, definition: &Definition, older: i64) -> bool {
+        let recorded = self.schema.layouts[&older].definition.as_ref();
+        recorded.is_some_and(|recorded| recorded.name != definition.name)
     }
 
     fn has_new_columns(&self, definition: &Definition, older: i64) -> bool {

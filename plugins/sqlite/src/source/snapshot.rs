@@ -69,10 +69,11 @@ fn begin(request: &Request<'_>, chunk: &mut Chunk) -> (bool, Option<Place>) {
 
 impl Request<'_> {
     /// VACUUM gives new rowids to a table that does not declare them, so that a place among the
-    /// old ones means nothing.
+    /// old ones means nothing. Nor does one among keys of other columns: the table was rebuilt.
     fn holds(&self, place: &Place) -> bool {
         let is_declared = !matches!(self.layout.definition.identity, Identity::Rowid(_));
-        is_declared || place.schema_version == self.schema_version
+        let is_current = is_declared || place.schema_version == self.schema_version;
+        is_current && place.after.len() == self.key().len()
     }
 
     fn scope(&self) -> String {

@@ -145,7 +145,7 @@ fn a_renamed_table_goes_on_under_its_new_name() {
     assert_eq!(named(&scene.changes()), ["t id=1 u=1", "t id=2 u=2"]);
     scene.run("REPLACE INTO \"n\"\"n\" VALUES (3, 2); INSERT INTO t VALUES (1)");
     assert_eq!(named(&scene.changes()), ["n\"n id=2 u=2", "n\"n id=3 u=2", "t id=1"]);
-    assert_eq!(scene.captures(), ["t first empty", "t again empty"]);
+    assert_eq!(scene.captures(), ["t first empty", "n\"n first", "t again empty"]);
 }
 
 #[test]
@@ -308,4 +308,19 @@ fn layouts_go_with_the_last_row_that_needs_them() {
     scene.run("INSERT INTO t VALUES (2, 2, 2); DELETE FROM _rowtide_log WHERE id < 5");
     assert_eq!(count(&scene), 1);
     assert_eq!(scene.sync().layouts.len(), 1);
+}
+
+#[test]
+fn a_table_renamed_onto_a_known_name_is_captured_again() {
+    let mut scene = Scene::new("CREATE TABLE t (id INTEGER PRIMARY KEY, a)");
+    scene.run("INSERT INTO t VALUES (1, 'a'); CREATE TABLE new_t (id INTEGER PRIMARY KEY, b)");
+    scene.changes();
+    assert_eq!(scene.captures(), ["t first empty", "new_t first empty"]);
+    scene.run("INSERT INTO new_t SELECT * FROM t; DROP TABLE t; ALTER TABLE new_t RENAME TO t");
+    scene.run("INSERT INTO t VALUES (2, 'b')");
+    assert_eq!(named(&scene.changes()), ["new_t id=1 b='a'", "new_t id=2 b='b'"]);
+    assert_eq!(scene.captures(), ["t again"]);
+    scene.run("INSERT INTO t VALUES (3, 'c')");
+    assert_eq!(named(&scene.changes()), ["t id=3 b='c'"]);
+    assert!(scene.captures().is_empty());
 }
