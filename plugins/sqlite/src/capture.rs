@@ -202,8 +202,8 @@ impl Capture {
         pipeline: &str,
     ) -> Result<Vec<String>> {
         let names = &self.names;
-        let sql = "SELECT name FROM sqlite_master WHERE type = 'table'";
-        let tables: Vec<String> = query(connection, sql, |row| row.get(0))?;
+        schema::refuse_taken(connection, names)?;
+        let tables = schema::tables(connection)?;
         let has = |object: &str| tables.contains(&names.plain(object));
         if scope == UninstallScope::Pipeline && has("pipeline") {
             let sql = format!("SELECT name FROM {}", names.pipeline());
@@ -218,8 +218,8 @@ impl Capture {
         let ours = triggers.iter().filter(|name| names.trigger_layout(name).is_some());
         let mut statements: Vec<String> =
             ours.map(|name| format!("DROP TRIGGER {}", quoted(name))).collect();
-        let stages = tables.iter().filter(|table| names.stage_layout(table).is_some());
-        statements.extend(stages.map(|table| format!("DROP TABLE {}", quoted(table))));
+        let stages = schema::stages(connection, names)?;
+        statements.extend(stages.iter().map(|(table, _)| format!("DROP TABLE {}", quoted(table))));
         if scope != UninstallScope::Triggers {
             let rest = ["log", "layout", "pipeline", "meta"].into_iter().filter(|name| has(name));
             statements.extend(rest.map(|x| format!("DROP TABLE {}", quoted(&names.plain(x)))));
@@ -233,10 +233,8 @@ impl Capture {
 /// staged row is needed: it is still there, or was logged.
 pub(crate) fn prune(connection: &Connection, names: &Names) -> Result<()> {
     let doing = |error| failure("failed to prune", error);
-    let sql = "SELECT name FROM sqlite_master WHERE type = 'table'";
-    let tables: Vec<String> = query(connection, sql, |row| row.get(0))?;
-    for stage in tables.iter().filter(|table| names.stage_layout(table).is_some()) {
-        connection.execute(&format!("DELETE FROM {}", quoted(stage)), []).map_err(doing)?;
+    for (stage, _) in schema::stages(connection, names)? {
+        connection.execute(&format!("DELETE FROM {}", quoted(&stage)), []).map_err(doing)?;
     }
     // The newest layout of a table stays: it is how a table is known to have been captured.
     let sql = format!(

@@ -13,6 +13,7 @@ use crate::{
     capture::{
         Capture, Replace,
         names::{self, Names},
+        schema,
     },
     connection::{Database, blocking},
     source::{SqliteSource, registration},
@@ -168,6 +169,7 @@ impl Config for SqliteConfig {
         let (config, pipeline) = (self.clone(), context.pipeline().to_owned());
         blocking(move || {
             let connection = config.database().connect()?;
+            schema::refuse_taken(&connection, &config.names())?;
             registration::forget(&connection, &config.names(), &pipeline)
         })
         .await

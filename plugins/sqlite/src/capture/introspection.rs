@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row};
 
 use crate::{
     capture::{
-        names::{Names, quoted},
+        names::{self, Names, quoted},
         table::{Definition, Identity, Shape, Unique},
     },
     checkpoint::file,
@@ -33,19 +33,37 @@ pub(crate) fn list(connection: &Connection, names: &Names) -> Result<Vec<Listed>
     let mut listed = query(connection, sql, [], |row| {
         Ok(Listed { name: row.get(0)?, kind: row.get(1)?, without_rowid: row.get(2)? })
     })?;
-    let prefixes = prefixes(&listed);
-    let is_other = |name: &str| {
-        prefixes.iter().any(|prefix| name.strip_prefix(prefix).is_some_and(|x| x.starts_with('_')))
-    };
     let has_checkpoint = has_checkpoint(connection)?;
     let is_checkpoint =
         |name: &str| has_checkpoint && file::TABLES.iter().any(|(own, _)| *own == name);
+    let ours = ours(connection, &listed, names)?;
     listed.retain(|table| {
         let name = table.name.as_str();
-        let is_internal = name.starts_with("sqlite_") || is_checkpoint(name);
-        !is_internal && !names.is_ours(name) && !is_other(name)
+        !name.starts_with("sqlite_") && !is_checkpoint(name) && !ours.contains(&table.name)
     });
     Ok(listed)
+}
+
+/// The tables of all logs in the database: two that captured each other would never end.
+fn ours(connection: &Connection, listed: &[Listed], names: &Names) -> Result<Vec<String>> {
+    let prefixes = prefixes(listed).into_iter().map(Names::new);
+    let logs: Vec<Names> =
+        prefixes.chain([names.clone(), Names::new(names::DEFAULT_PREFIX)]).collect();
+    let mut ours = Vec::new();
+    for table in listed {
+        let name = &table.name;
+        if let Some(own) = logs.iter().find_map(|log| log.own(name))
+            && own.is_of(&column_names(connection, name)?)
+        {
+            ours.push(name.clone());
+        }
+    }
+    Ok(ours)
+}
+
+pub(crate) fn column_names(connection: &Connection, table: &str) -> Result<Vec<String>> {
+    let sql = "SELECT name FROM pragma_table_xinfo(?1, 'main') ORDER BY cid";
+    query(connection, sql, [table], |row| row.get(0))
 }
 
 /// Whether the checkpoint store is in this very database: each of its saves would be a change, which
@@ -53,16 +71,14 @@ pub(crate) fn list(connection: &Connection, names: &Names) -> Result<Vec<Listed>
 /// user's that happen to be called so.
 fn has_checkpoint(connection: &Connection) -> Result<bool> {
     for (table, columns) in file::TABLES {
-        let sql = "SELECT name FROM pragma_table_xinfo(?1, 'main') ORDER BY cid";
-        let found: Vec<String> = query(connection, sql, [table], |row| row.get(0))?;
-        if found != columns {
+        if column_names(connection, table)? != columns {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// The prefixes of all logs in the database: two that captured each other would never end.
+/// The prefixes of all logs in the database.
 fn prefixes(listed: &[Listed]) -> Vec<String> {
     let has = |name: &str| listed.iter().any(|table| table.name == name);
     let companions = ["layout", "meta", "pipeline"];

@@ -18,6 +18,16 @@ pub(crate) enum Kind {
     Delete,
 }
 
+/// A table that we make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Own {
+    Log,
+    Layout,
+    Pipeline,
+    Meta,
+    Stage,
+}
+
 pub(crate) const DEFAULT_PREFIX: &str = "_rowtide";
 
 impl Names {
@@ -63,11 +73,20 @@ impl Names {
         quoted(&self.plain(object))
     }
 
-    /// Whether a table of this name is one of ours, of whichever prefix begins like this one.
-    pub(crate) fn is_ours(&self, table: &str) -> bool {
-        let starts =
-            |prefix: &str| table.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('_'));
-        starts(&self.prefix) || starts(DEFAULT_PREFIX)
+    /// To SQLite names that differ in case alone are the same.
+    pub(crate) fn in_lower_case(&self) -> Self {
+        Self::new(self.prefix.to_ascii_lowercase())
+    }
+
+    /// What a table of this name would be if it were one of ours.
+    pub(crate) fn own(&self, table: &str) -> Option<Own> {
+        match table.strip_prefix(&self.prefix)?.strip_prefix('_')? {
+            "log" => Some(Own::Log),
+            "layout" => Some(Own::Layout),
+            "pipeline" => Some(Own::Pipeline),
+            "meta" => Some(Own::Meta),
+            _ => self.stage_layout(table).map(|_| Own::Stage),
+        }
     }
 
     /// The layout of a trigger of ours, by its name.
@@ -81,6 +100,25 @@ impl Names {
     /// The layout of a staging table of ours, by its name.
     pub(crate) fn stage_layout(&self, table: &str) -> Option<i64> {
         table.strip_prefix(&self.prefix)?.strip_prefix("_stage_")?.parse().ok()
+    }
+}
+
+impl Own {
+    /// Whether a table has the columns of ours: one of the user's may be called the same.
+    pub(crate) fn is_of(self, columns: &[String]) -> bool {
+        let begins = |ours: &[&str]| columns.iter().zip(ours).all(|(one, other)| one == other);
+        let has = |ours: &[&str]| columns.len() >= ours.len() && begins(ours);
+        let is_place = |column: &String| {
+            let number = column.strip_prefix(['i', 'v']);
+            number.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|x| x.is_ascii_digit()))
+        };
+        match self {
+            Own::Log => has(&["id", "layout", "operation", "at", "v0"]),
+            Own::Layout => has(&["id", "table_name", "definition", "until"]),
+            Own::Pipeline => has(&["name", "started", "acknowledged"]),
+            Own::Meta => has(&["key", "value"]),
+            Own::Stage => columns.iter().all(is_place),
+        }
     }
 }
 
@@ -133,5 +171,21 @@ mod tests {
         assert_eq!(names.trigger_layout("_r_x_insert_17"), None);
         assert_eq!(names.trigger_layout("_r_insert_x"), None);
         assert_eq!(names.stage_layout("_r_stage_4"), Some(4));
+    }
+
+    #[test]
+    fn a_table_is_ours_by_its_name_and_its_columns() {
+        let names = Names::new("_r");
+        let is_ours = |table: &str, columns: &[&str]| {
+            let columns: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
+            names.own(table).is_some_and(|own| own.is_of(&columns))
+        };
+        assert!(is_ours("_r_log", &["id", "layout", "operation", "at", "v0", "v1"]));
+        assert!(is_ours("_r_stage_7", &["i0", "v0", "v11"]));
+        assert!(!is_ours("_r_stage_7", &["i0", "value"]));
+        assert!(!is_ours("_r_log", &["id", "layout", "operation", "at"]));
+        assert!(!is_ours("_r_meta", &["value", "key"]));
+        assert!(!is_ours("_r_metal", &["key", "value"]));
+        assert!(!is_ours("_r_stage_x", &["i0", "v0"]));
     }
 }

@@ -270,6 +270,9 @@ impl Planner<'_> {
         if !has_new {
             return Ok(true);
         }
+        if self.schema.incarnation.is_none() {
+            return Ok(false);
+        }
         let sql = format!(
             "SELECT EXISTS (SELECT 1 FROM {} \
              WHERE id > ?1 AND layout = ?2 AND operation IN (?3, ?4))",

@@ -7,9 +7,9 @@ use rusqlite::{Connection, Row};
 
 use crate::{
     capture::{
-        introspection::{Listed, list},
+        introspection::{Listed, column_names, list},
         layout::meta,
-        names::{Kind, Names},
+        names::{Kind, Names, Own},
         table::Definition,
         triggers::FORMAT,
     },
@@ -56,8 +56,8 @@ impl Schema {
     /// `Config` if a newer version of Rowtide has installed its triggers here.
     pub(crate) fn read(connection: &Connection, names: &Names) -> Result<Self> {
         let version = schema_version(connection)?;
+        refuse_taken(connection, names)?;
         let incarnation = meta(connection, names, "incarnation")?;
-        let is_installed = incarnation.is_some();
         if let Some(format) = meta::<i64>(connection, names, "format")? {
             check_format(format)?;
         }
@@ -65,8 +65,6 @@ impl Schema {
         for trigger in triggers.values().flatten().filter(|trigger| trigger.ours.is_some()) {
             trigger.format().map_or(Ok(()), check_format)?;
         }
-        let sql = "SELECT name FROM sqlite_master WHERE type = 'table'";
-        let tables: Vec<String> = query(connection, sql, |row| row.get(0))?;
         let sql = format!(
             "SELECT count(*) FROM pragma_table_info({}) WHERE name GLOB 'v[0-9]*'",
             crate::capture::names::literal(&names.plain("log"))
@@ -77,10 +75,10 @@ impl Schema {
             left_version: meta(connection, names, "schema_version")?,
             incarnation,
             log_width: width.first().map_or(0, |&width| width.into()),
-            layouts: if is_installed { layouts(connection, names)? } else { BTreeMap::new() },
+            layouts: layouts(connection, names)?,
             listed: list(connection, names)?,
             triggers,
-            stages: tables.iter().filter_map(|table| names.stage_layout(table)).collect(),
+            stages: stages(connection, names)?.into_iter().map(|(_, layout)| layout).collect(),
         })
     }
 
@@ -138,7 +136,58 @@ fn triggers(connection: &Connection, names: &Names) -> Result<HashMap<String, Ve
     Ok(triggers)
 }
 
+/// The staging tables, each with the layout that it is for.
+pub(crate) fn stages(connection: &Connection, names: &Names) -> Result<Vec<(String, i64)>> {
+    let mut stages = Vec::new();
+    for table in tables(connection)? {
+        if let Some(layout) = names.stage_layout(&table)
+            && Own::Stage.is_of(&column_names(connection, &table)?)
+        {
+            stages.push((table, layout));
+        }
+    }
+    Ok(stages)
+}
+
+/// All tables, by the names that they were made with.
+pub(crate) fn tables(connection: &Connection) -> Result<Vec<String>> {
+    query(connection, "SELECT name FROM sqlite_master WHERE type = 'table'", |row| row.get(0))
+}
+
+/// Makes sure that no table of the user's stands where one of ours is or would be: those are
+/// dropped without a question.
+///
+/// # Errors
+/// `Config` if one does.
+pub(crate) fn refuse_taken(connection: &Connection, names: &Names) -> Result<()> {
+    let in_lower_case = names.in_lower_case();
+    for table in tables(connection)? {
+        let Some(own) = in_lower_case.own(&table.to_ascii_lowercase()) else { continue };
+        let is_ours = names.own(&table) == Some(own)
+            && own.is_of(&column_names(connection, &table)?)
+            && (own != Own::Meta || is_meta(connection, names)?);
+        if own != Own::Stage && !is_ours {
+            let message = format!("table `{table}` is in the place of one that Rowtide makes");
+            return Err(Error::config(message).key("log_prefix").help(
+                "set another log_prefix; or drop the table if it is what is left of Rowtide",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Many programs have a table of keys and values.
+fn is_meta(connection: &Connection, names: &Names) -> Result<bool> {
+    let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE key = 'incarnation')", names.meta());
+    let found: Vec<bool> = query(connection, &sql, |row| row.get(0))?;
+    Ok(found.contains(&true))
+}
+
 fn layouts(connection: &Connection, names: &Names) -> Result<BTreeMap<i64, Recorded>> {
+    // It may be what is left of a log that was dropped: its numbers are taken.
+    if !tables(connection)?.contains(&names.plain("layout")) {
+        return Ok(BTreeMap::new());
+    }
     let sql =
         format!("SELECT id, table_name, definition, until IS NOT NULL FROM {}", names.layout());
     let rows = query(connection, &sql, |row| {

@@ -6,6 +6,7 @@ mod ddl;
 mod fidelity;
 mod fuzz;
 mod old_bugs;
+mod prefixes;
 mod replace;
 mod scope;
 
