@@ -4,6 +4,7 @@ mod layout;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    mem::take,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -244,6 +245,14 @@ impl Described {
         let mut table = Table::new(name, Vec::new());
         table.namespace = (!is_default(schema)).then(|| schema.into());
         Self { table: Arc::new(table), types: Vec::new() }
+    }
+
+    /// Leaves out the columns with other names.
+    pub(crate) fn keep(&mut self, names: &[String]) {
+        let table = Arc::make_mut(&mut self.table);
+        let columns = take(&mut table.columns).into_iter().zip(take(&mut self.types));
+        let kept = columns.filter(|(column, _)| names.iter().any(|name| **name == *column.name));
+        (table.columns, self.types) = kept.unzip();
     }
 }
 

@@ -146,7 +146,7 @@ impl Reading {
         };
         let shared = Arc::clone(shared);
         if snapshot::is_of_snapshot(&partition.id) {
-            let reader = SnapshotReader::new(shared, partition.id.clone(), from.decode()?);
+            let reader = SnapshotReader::open(shared, partition, &from)?;
             return Ok(Reading::Snapshot(Box::new(reader)));
         }
         let place: Place = from.decode()?;

@@ -306,13 +306,38 @@ fn a_large_table_is_read_in_ranges_and_resumed_in_each() -> Result<()> {
             let mut ids = whole.ids();
             ids.dedup();
             assert_eq!(ids.len(), 3002);
-            assert_eq!(whole.finished.len(), 10, "eight ranges between two marks");
+            assert_eq!(whole.finished.len(), 11, "eight ranges, who tells of them, and two marks");
             for (count, partition, position) in &whole.positions {
                 let mut rest = Run::default();
                 rest.partition(&*source, partition, Some(position.clone())).await?;
                 let next = whole.changes.get(*count..*count + rest.changes.len());
                 assert_eq!(Some(&*rest.changes), next, "after {position}");
             }
+            items.database.drop().await?;
+        }
+        Ok(())
+    })
+}
+
+fn a_snapshot_is_resumed_after_columns_were_added_and_dropped() -> Result<()> {
+    block_on(async {
+        for dialect in DIALECTS {
+            let items = Items::make(Emulator::Calm, dialect, "NEW_ROW").await?;
+            items.execute("INSERT INTO items (id, a, b) VALUES (1, 'x', 2)").await?;
+            let settings = format!("{}snapshot = 'only'\n", items.endless());
+            let (source, mut run) = (open(&settings).await?, Run::default());
+            let mut partitions = source.partitions().await?;
+            for _ in ["who begins", "who tells of the ranges"] {
+                partitions = run.partition(&*source, &partitions[0], None).await?;
+            }
+            for definition in ["ADD COLUMN c bool", "DROP COLUMN b"] {
+                let definition = format!("ALTER TABLE items {definition}");
+                items.database.define(&[definition]).await?;
+            }
+            run.partition(&*open(&settings).await?, &partitions[0], None).await?;
+            let row = run.changes.last().and_then(|change| change.after.as_ref());
+            let expected = [Value::Int(1), Value::from("x")];
+            assert_eq!(row.map(|row| row.values()), Some(&expected[..]), "of what was and is");
             items.database.drop().await?;
         }
         Ok(())
@@ -372,6 +397,7 @@ fn main() -> ExitCode {
             a_partition_that_is_still_there_goes_on_after_its_position_is_lost,
             partitions_take_turns,
             a_large_table_is_read_in_ranges_and_resumed_in_each,
+            a_snapshot_is_resumed_after_columns_were_added_and_dropped,
             a_snapshot_that_took_too_long_is_lost,
             a_server_that_never_answers_is_given_up,
         ],

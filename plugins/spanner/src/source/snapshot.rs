@@ -1,8 +1,12 @@
 //! The rows that are already there, all as they were at one time.
 //!
-//! Each table is a small tree of partitions: one begins it and divides its keys into ranges, one a
-//! range reads the rows, one ends it when all of those have. The root of the changes is a child of
-//! those that end a table.
+//! Each table is a small tree of partitions: one begins it and finds keys to divide it by, one tells
+//! of the ranges between them, one a range reads the rows, one ends it when all of those have. The
+//! root of the changes is a child of those that end a table.
+//!
+//! Whoever finds the keys anew may find others. Until something is saved nobody reads by them, and
+//! what is saved of them first is saved whole, where the one begins that tells of the ranges: so
+//! the one that ends the table always waits for all that read it.
 
 mod sample;
 
@@ -38,12 +42,16 @@ pub(crate) struct SnapshotPlace {
     at: Timestamp,
     table: String,
     part: Part,
+    /// The columns that there were. Only what a partition begins with has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    columns: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Part {
     Begin,
+    Ranges(Vec<Range>),
     Rows(Range),
     End,
 }
@@ -72,6 +80,9 @@ pub(super) struct SnapshotReader {
     shared: Arc<Shared>,
     id: PartitionId,
     place: SnapshotPlace,
+    /// The columns that there were when the snapshot began, if that is known.
+    columns: Option<Vec<String>>,
+    /// The table, with those of these columns that it still has.
     described: Option<Described>,
     metadata: Arc<Metadata>,
     /// Rows that are being read, and the turn they take.
@@ -84,11 +95,13 @@ pub(super) struct SnapshotReader {
 
 /// The partitions that begin the tables, at this time.
 pub(super) fn partitions(shared: &Shared, at: Timestamp) -> Result<Vec<Partition>> {
-    let tables = shared.catalog.tables();
-    let wanted = tables.into_keys().filter(|name| shared.settings.tables.matches(name));
-    let partition = |table: String| {
+    let tables = shared.catalog.tables().into_iter();
+    let wanted = tables.filter(|(name, _)| shared.settings.tables.matches(name));
+    let partition = |(table, described): (String, Described)| {
         let mut partition = Partition::new(format!("{PREFIX}begin:{table}"));
-        let place = SnapshotPlace { at, table, part: Part::Begin };
+        let names = described.table.columns.iter().map(|column| column.name.to_string());
+        let columns = Some(names.collect());
+        let place = SnapshotPlace { at, table, part: Part::Begin, columns };
         partition.start = Some(place.position()?);
         Ok(partition)
     };
@@ -108,29 +121,36 @@ impl SnapshotPlace {
     pub(crate) fn position(&self) -> Result<Position> {
         Position::encode(self)
     }
-
-    fn at_part(&self, part: Part) -> Self {
-        Self { at: self.at, table: self.table.clone(), part }
-    }
 }
 
 impl SnapshotReader {
-    pub(super) fn new(shared: Arc<Shared>, id: PartitionId, place: SnapshotPlace) -> Self {
-        let described = shared.catalog.tables().remove(&place.table);
+    pub(super) fn open(
+        shared: Arc<Shared>,
+        partition: &Partition,
+        from: &Position,
+    ) -> Result<Self> {
+        let mut place: SnapshotPlace = from.decode()?;
+        let start = partition.start.as_ref().and_then(|start| start.decode::<SnapshotPlace>().ok());
+        let columns = place.columns.take().or_else(|| start?.columns);
+        let mut described = shared.catalog.tables().remove(&place.table);
+        if let (Some(described), Some(columns)) = (&mut described, &columns) {
+            described.keep(columns);
+        }
         let metadata = Metadata::default()
             .with("change_stream", shared.path.as_str())
             .with("read_timestamp", rowtide_core::Value::Timestamp(place.at));
-        Self {
+        Ok(Self {
             shared,
-            id,
+            id: partition.id.clone(),
             place,
+            columns,
             described,
             metadata: Arc::new(metadata),
             reading: None,
             read: 0,
             events: VecDeque::new(),
             is_over: false,
-        }
+        })
     }
 
     /// The next event; `None` behind the last one.
@@ -149,6 +169,7 @@ impl SnapshotReader {
             };
             match self.place.part.clone() {
                 Part::Begin => self.begin(&described).await?,
+                Part::Ranges(ranges) => self.divide(ranges)?,
                 Part::Rows(range) => self.rows(&described, range).await?,
                 Part::End => {
                     self.mark(&described, Operation::SnapshotEnd);
@@ -161,22 +182,38 @@ impl SnapshotReader {
     async fn begin(&mut self, described: &Described) -> Result<()> {
         self.mark(described, Operation::SnapshotBegin);
         let ranges = ranges(sample::boundaries(&self.shared, described, &self.place.table).await?);
-        let table = &self.place.table;
+        let partition = self.child("ranges", Part::Ranges(ranges), Vec::new())?;
+        self.events.push_back(Event::Children { partitions: vec![partition] });
+        self.finish();
+        Ok(())
+    }
+
+    fn divide(&mut self, ranges: Vec<Range>) -> Result<()> {
         let mut partitions = Vec::new();
         for range in ranges {
-            let mut partition = Partition::new(format!("{PREFIX}{}:{table}", range.number));
-            partition.parents = vec![self.id.clone()];
-            partition.start = Some(self.place.at_part(Part::Rows(range)).position()?);
-            partitions.push(partition);
+            partitions.push(self.child(
+                &range.number.to_string(),
+                Part::Rows(range),
+                Vec::new(),
+            )?);
         }
-        let mut end = Partition::new(format!("{PREFIX}end:{table}"));
-        end.parents = partitions.iter().map(|partition| partition.id.clone()).collect();
-        end.parents.push(self.id.clone());
-        end.start = Some(self.place.at_part(Part::End).position()?);
-        partitions.push(end);
+        let parents = partitions.iter().map(|partition| partition.id.clone()).collect();
+        partitions.push(self.child("end", Part::End, parents)?);
         self.events.push_back(Event::Children { partitions });
         self.finish();
         Ok(())
+    }
+
+    /// A partition that comes after this one, and after others.
+    fn child(&self, name: &str, part: Part, others: Vec<PartitionId>) -> Result<Partition> {
+        let SnapshotPlace { at, table, .. } = &self.place;
+        let mut partition = Partition::new(format!("{PREFIX}{name}:{table}"));
+        partition.parents = others;
+        partition.parents.push(self.id.clone());
+        let (table, columns) = (table.clone(), self.columns.clone());
+        let place = SnapshotPlace { at: *at, table, part, columns };
+        partition.start = Some(place.position()?);
+        Ok(partition)
     }
 
     fn mark(&mut self, described: &Described, operation: Operation) {
@@ -200,7 +237,7 @@ impl SnapshotReader {
             None => {
                 let turn = self.shared.room.turn().await;
                 self.read = 0;
-                (self.open(described, &range).await?, turn)
+                (self.ask(described, &range).await?, turn)
             }
         };
         let key = described.table.key();
@@ -248,7 +285,7 @@ impl SnapshotReader {
         Ok(())
     }
 
-    async fn open(&mut self, described: &Described, range: &Range) -> Result<Box<dyn Rows>> {
+    async fn ask(&mut self, described: &Described, range: &Range) -> Result<Box<dyn Rows>> {
         let from = match (&range.after, &range.from) {
             (Some(after), _) => Bound::Excluded(after.clone()),
             (None, Some(from)) => Bound::Included(from.clone()),
@@ -271,8 +308,10 @@ impl SnapshotReader {
         let SnapshotPlace { at, table, .. } = &self.place;
         let is_too_old = match failure.code {
             Code::FailedPrecondition | Code::OutOfRange => true,
-            // Of such a time, the server may not know the table any more.
-            Code::NotFound => failure.message.contains("Table not found"),
+            // Of such a time, the server may not know the table any more, nor a column.
+            Code::NotFound => ["Table not found", "Column not found"]
+                .iter()
+                .any(|gone| failure.message.contains(gone)),
             _ => false,
         };
         if !is_too_old {
@@ -325,6 +364,7 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             table: "t".to_owned(),
             part: Part::Rows(range),
+            columns: None,
         };
         assert_eq!(place.position().unwrap().decode::<SnapshotPlace>().unwrap(), place);
     }
