@@ -9,7 +9,7 @@ mod wire;
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -17,6 +17,7 @@ use std::{
     },
 };
 
+use socket2::{Domain, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::{Builder, Runtime},
@@ -31,6 +32,9 @@ use crate::{
     sql::parse,
     store::Store,
 };
+
+/// How many connections wait to be accepted.
+const BACKLOG: i32 = 1024;
 
 /// How a server is started.
 #[derive(Clone, Debug)]
@@ -77,6 +81,9 @@ pub struct Server {
     shared: Arc<Shared>,
     runtime: Option<Runtime>,
     listening: Mutex<Option<JoinHandle<()>>>,
+    /// Bound for as long as the server lives, whether it listens or not: while it is stopped nobody
+    /// else gets the port, not even a client that dials it and would be given it as its own.
+    socket: Socket,
     address: SocketAddr,
 }
 
@@ -130,8 +137,9 @@ impl Server {
     pub fn start(options: Options) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let tls = options.certificate.as_ref().map(encryption::acceptor).transpose()?;
-        let listener = listen(&runtime, options.listen)?;
-        let address = listener.local_addr()?;
+        let (socket, address) = bind(options.listen)?;
+        socket.listen(BACKLOG)?;
+        let listener = listener(&runtime, &socket)?;
         let shared = Arc::new(Shared {
             store: Mutex::new(Store::new(&options.database)),
             faults: Mutex::new(options.faults.clone()),
@@ -148,7 +156,7 @@ impl Server {
         });
         let listening = runtime.spawn(accept(listener, Arc::clone(&shared)));
         let listening = Mutex::new(Some(listening));
-        Ok(Self { shared, runtime: Some(runtime), listening, address })
+        Ok(Self { shared, runtime: Some(runtime), listening, socket, address })
     }
 
     /// Where it listens.
@@ -232,10 +240,12 @@ impl Server {
     pub fn stop(&self) {
         if let Some(task) = lock(&self.listening).take() {
             task.abort();
-            // The place is free once the task is gone, which the runtime does at once.
+            // It accepts nobody once it is gone, which the runtime sees to at once.
             while !task.is_finished() {
                 std::thread::yield_now();
             }
+            // Not closed, and for everybody who has a copy, as a process that is just started has.
+            let _ = self.socket.shutdown(Shutdown::Both);
         }
         self.cut();
     }
@@ -243,10 +253,11 @@ impl Server {
     /// Listens again, where it did before.
     ///
     /// # Errors
-    /// If somebody else does by now.
+    /// If the system does not let it.
     pub fn resume(&self) -> io::Result<()> {
         let Some(runtime) = &self.runtime else { return Ok(()) };
-        let listener = listen(runtime, self.address)?;
+        self.socket.listen(BACKLOG)?;
+        let listener = listener(runtime, &self.socket)?;
         let task = runtime.spawn(accept(listener, Arc::clone(&self.shared)));
         *lock(&self.listening) = Some(task);
         Ok(())
@@ -286,12 +297,27 @@ impl Shared {
     }
 }
 
+/// A socket that keeps its port when it ceases to listen, and the address that it has. One that the
+/// system has chosen would be given back then, so it is asked for by its number.
+fn bind(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
+    let chosen = bound(address)?;
+    let address = chosen.local_addr()?.as_socket().unwrap_or(address);
+    Ok((bound(address)?, address))
+}
+
+fn bound(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // Two may be bound to one address as long as neither listens.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
 /// Whoever calls may be in a runtime of its own, where nothing may block on another.
-fn listen(runtime: &Runtime, address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = std::net::TcpListener::bind(address)?;
+fn listener(runtime: &Runtime, socket: &Socket) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     let _context = runtime.enter();
-    TcpListener::from_std(socket)
+    TcpListener::from_std(socket.try_clone()?.into())
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -308,4 +334,26 @@ async fn serve(socket: TcpStream, shared: Arc<Shared>) {
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::ErrorKind, net};
+
+    use super::*;
+
+    #[test]
+    fn a_stopped_server_keeps_its_port() {
+        let server = Server::start(Options::default()).unwrap();
+        for _ in 0..20 {
+            net::TcpStream::connect(server.address()).unwrap();
+            server.stop();
+            let error = net::TcpStream::connect(server.address()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+            let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            let error = other.bind(&server.address().into()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::AddrInUse);
+            server.resume().unwrap();
+        }
+    }
 }

@@ -1,7 +1,7 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -12,9 +12,11 @@ use std::{
 
 use futures_util::stream;
 use jiff::Timestamp;
+use socket2::{Domain, Socket as Listening, Type};
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
+    task::JoinHandle,
 };
 use tonic::Status;
 
@@ -57,7 +59,16 @@ pub struct Options {
 pub struct Server {
     shared: Arc<Shared>,
     address: SocketAddr,
-    runtime: Mutex<Option<Runtime>>,
+    /// Bound for as long as the server lives, whether it listens or not: while it is stopped nobody
+    /// else gets the port, not even a client that dials it and would be given it as its own.
+    socket: Listening,
+    running: Mutex<Option<Running>>,
+}
+
+/// What takes connections.
+struct Running {
+    runtime: Runtime,
+    accepting: JoinHandle<()>,
 }
 
 /// What all requests have in common.
@@ -96,8 +107,8 @@ pub struct Request {
     pub is_resumed: bool,
 }
 
-/// How long to wait for an address that is in use.
-const BIND_PATIENCE: Duration = Duration::from_secs(5);
+/// How many connections wait to be accepted.
+const BACKLOG: i32 = 1024;
 
 /// How many requests are kept.
 const REQUESTS_MAX: usize = 1000;
@@ -153,8 +164,10 @@ impl Server {
             handovers: Mutex::default(),
             options,
         });
-        let (runtime, address) = serve(&shared, shared.options.listen)?;
-        Ok(Self { shared, address, runtime: Mutex::new(Some(runtime)) })
+        let (socket, address) = bind(shared.options.listen)?;
+        socket.listen(BACKLOG)?;
+        let running = Mutex::new(Some(serve(&shared, &socket)?));
+        Ok(Self { shared, address, socket, running })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -297,18 +310,25 @@ impl Server {
 
     /// Closes all connections, and takes none until [`resume`](Self::resume).
     pub fn stop(&self) {
-        if let Some(runtime) = lock(&self.runtime).take() {
+        if let Some(Running { runtime, accepting }) = lock(&self.running).take() {
+            accepting.abort();
+            // It accepts nobody once it is gone, which the runtime sees to at once.
+            while !accepting.is_finished() {
+                thread::yield_now();
+            }
             runtime.shutdown_background();
+            // Not closed, and for everybody who has a copy, as a process that is just started has.
+            let _ = self.socket.shutdown(Shutdown::Both);
         }
     }
 
     /// Takes connections again, at the same address. Sessions and all else are kept.
     ///
     /// # Errors
-    /// If somebody else listens there by now.
+    /// If the system does not let it.
     pub fn resume(&self) -> io::Result<()> {
-        let (runtime, _) = serve(&self.shared, self.address)?;
-        *lock(&self.runtime) = Some(runtime);
+        self.socket.listen(BACKLOG)?;
+        *lock(&self.running) = Some(serve(&self.shared, &self.socket)?);
         Ok(())
     }
 }
@@ -390,15 +410,13 @@ impl Shared {
     }
 }
 
-fn serve(shared: &Arc<Shared>, address: SocketAddr) -> io::Result<(Runtime, SocketAddr)> {
+fn serve(shared: &Arc<Shared>, socket: &Listening) -> io::Result<Running> {
     let threads = shared.options.threads.max(1);
-    let socket = bind(address)?;
     socket.set_nonblocking(true)?;
     let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    let address = socket.local_addr()?;
     let listener = {
         let _context = runtime.enter();
-        TcpListener::from_std(socket)?
+        TcpListener::from_std(socket.try_clone()?.into())?
     };
     let connections = Arc::clone(&shared.connections);
     let incoming = stream::unfold(listener, move |listener| {
@@ -416,26 +434,49 @@ fn serve(shared: &Arc<Shared>, address: SocketAddr) -> io::Result<(Runtime, Sock
     let serving = tonic::transport::Server::builder()
         .max_concurrent_streams(shared.options.streams_per_connection)
         .serve_with_incoming(service, incoming);
-    runtime.spawn(serving);
-    Ok((runtime, address))
+    // It ends with the runtime, if not before.
+    let accepting = runtime.spawn(async move { drop(serving.await) });
+    Ok(Running { runtime, accepting })
 }
 
-/// A server that was stopped gives its address back a moment later.
-fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let begun = Instant::now();
-    loop {
-        match std::net::TcpListener::bind(address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && address.port() != 0 => {
-                if begun.elapsed() > BIND_PATIENCE {
-                    return Err(error);
-                }
-                thread::yield_now();
-            }
-            bound => return bound,
-        }
-    }
+/// A socket that keeps its port when it ceases to listen, and the address that it has. One that the
+/// system has chosen would be given back then, so it is asked for by its number.
+fn bind(address: SocketAddr) -> io::Result<(Listening, SocketAddr)> {
+    let chosen = bound(address)?;
+    let address = chosen.local_addr()?.as_socket().unwrap_or(address);
+    Ok((bound(address)?, address))
+}
+
+fn bound(address: SocketAddr) -> io::Result<Listening> {
+    let socket = Listening::new(Domain::for_address(address), Type::STREAM, None)?;
+    // Two may be bound to one address as long as neither listens.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::ErrorKind, net};
+
+    use super::*;
+
+    #[test]
+    fn a_stopped_server_keeps_its_port() {
+        let server = Server::start(Options::default()).unwrap();
+        for _ in 0..20 {
+            net::TcpStream::connect(server.address()).unwrap();
+            server.stop();
+            let error = net::TcpStream::connect(server.address()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+            let other = Listening::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            let error = other.bind(&server.address().into()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::AddrInUse);
+            server.resume().unwrap();
+        }
+    }
 }
