@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use reference::{sink, store, upstream};
-use rowtide_conformance::Suite;
+use rowtide_conformance::{Failure, Suite, Verdict};
 
 /// What a mutant does wrong, after the scenario that must catch it.
 type Mutant = (&'static str, &'static str);
@@ -78,6 +78,8 @@ const STORES: &[Mutant] = &[
     ("a_second_owner_is_told_of_the_first", "a second owner is refused without a name"),
     ("notices_the_damage_of_any_byte", "no checksum is checked"),
     ("notices_the_damage_of_any_byte", "a claim mends damage by forgetting"),
+    ("notices_the_damage_of_any_byte", "a damaged store is waited for at opening"),
+    ("notices_the_damage_of_any_byte", "a damaged store is waited for at a claim"),
     ("saves_all_or_nothing_when_killed", "partitions are saved one after another"),
 ];
 
@@ -128,16 +130,16 @@ impl Role {
 
     /// Which scenarios fail with this defect.
     fn caught(self, defect: &'static str) -> Vec<&'static str> {
-        let fails = |name: &&str| run(&self.suite(defect), name).is_err();
+        let fails = |name: &&str| matches!(run(&self.suite(defect), name), Err(Failure::Broken(_)));
         self.scenarios().into_iter().filter(fails).collect()
     }
 }
 
 /// Runs a scenario in virtual time, so that what never comes is not waited for.
-fn run(suite: &Suite, name: &str) -> Result<(), String> {
+fn run(suite: &Suite, name: &str) -> Verdict {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(suite.check(name)).map_err(|failure| failure.to_string())
+    runtime.block_on(suite.check(name))
 }
 
 fn check(role: Role, mutants: &[Mutant]) -> Result<(), Failed> {

@@ -49,6 +49,11 @@ impl World {
 
     /// Opens a store through the registry, for the pipeline of that name.
     pub(crate) async fn open(&self, pipeline: &str) -> Verdict<Store> {
+        Ok(self.try_open(pipeline).await??)
+    }
+
+    /// Opens a store whose opening may fail.
+    pub(crate) async fn try_open(&self, pipeline: &str) -> Verdict<rowtide_core::Result<Store>> {
         open(self.harness.plugin(), &self.storage.settings(), pipeline, self.patience).await
     }
 }
@@ -63,11 +68,11 @@ pub(crate) async fn open(
     settings: &str,
     pipeline: &str,
     patience: Duration,
-) -> Verdict<Store> {
+) -> Verdict<rowtide_core::Result<Store>> {
     let factory = registry::checkpoint(plugin, &opening::settings(settings)?)?;
     let context = opening::context(pipeline);
-    let inner = within(patience, "the store to open", factory.open(&context)).await??;
-    Ok(Store { inner, patience })
+    let opened = within(patience, "the store to open", factory.open(&context)).await?;
+    Ok(opened.map(|inner| Store { inner, patience }))
 }
 
 impl Store {

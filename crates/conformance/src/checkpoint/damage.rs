@@ -1,11 +1,11 @@
-use rowtide_core::{ErrorKind, PartitionState};
+use rowtide_core::{Error, ErrorKind, PartitionState};
 
 use super::{
     CheckpointCase,
-    case::{World, owner, sorted},
+    case::{Store, World, owner, sorted},
 };
 use crate::{
-    Capability, Verdict,
+    Capability, Failure, Verdict,
     opening::PIPELINE,
     scenario::{Scenario, ensure, scenario},
 };
@@ -14,7 +14,7 @@ pub(crate) fn scenarios() -> Vec<Scenario<CheckpointCase>> {
     vec![scenario!(
         notices_the_damage_of_any_byte,
         Some(Capability::Damage),
-        "whatever byte is flipped and wherever the end is cut off, loading is a fatal error"
+        "whatever byte is flipped and wherever the end is cut off, it is a fatal error"
     )]
 }
 
@@ -58,32 +58,31 @@ fn damages(whole: &[u8]) -> Vec<Damage> {
 }
 
 async fn must_notice(world: &World, expected: &[PartitionState], damage: &str) -> Verdict {
-    let store = match world.open(PIPELINE).await {
+    let store = match world.try_open(PIPELINE).await? {
         Ok(store) => store,
-        Err(_) => return Ok(()),
+        Err(error) => return must_be_fatal(&error, "opening it", damage),
     };
-    must_be_fatal(store.load(PIPELINE).await?, expected, damage)?;
-    // A claim must not mend the damage by forgetting what was there.
-    if store.claim(PIPELINE, &owner("second")).await?.is_ok() {
-        must_be_fatal(store.load(PIPELINE).await?, expected, &format!("{damage}, then claimed"))?;
+    must_not_load(&store, expected, damage).await?;
+    match store.claim(PIPELINE, &owner("second")).await? {
+        // A claim must not mend the damage by forgetting what was there.
+        Ok(_) => must_not_load(&store, expected, &format!("{damage}, then claimed")).await,
+        Err(error) => must_be_fatal(&error, "claiming it", damage),
     }
-    Ok(())
 }
 
-fn must_be_fatal(
-    loaded: rowtide_core::Result<Vec<PartitionState>>,
-    expected: &[PartitionState],
-    damage: &str,
-) -> Verdict {
-    match loaded {
+async fn must_not_load(store: &Store, expected: &[PartitionState], damage: &str) -> Verdict {
+    match store.load(PIPELINE).await? {
         Ok(states) => {
             let verdict = if states == expected { "not noticed" } else { "believed" };
-            ensure!(false, "{damage} is {verdict}: {states:?} is loaded");
+            Err(Failure::broken(format!("{damage} is {verdict}: {states:?} is loaded")))
         }
-        Err(error) => {
-            let kind = error.kind();
-            ensure!(*kind == ErrorKind::Fatal, "{damage} is {kind:?}, not fatal: {error}");
-        }
+        Err(error) => must_be_fatal(&error, "loading it", damage),
     }
+}
+
+/// What is transient is tried again for ever.
+fn must_be_fatal(error: &Error, what: &str, damage: &str) -> Verdict {
+    let kind = error.kind();
+    ensure!(*kind == ErrorKind::Fatal, "{damage}: {what} is {kind:?}, not fatal: {error}");
     Ok(())
 }

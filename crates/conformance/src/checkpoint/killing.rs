@@ -1,6 +1,6 @@
 use std::{
     io::{BufRead, BufReader, Read, Write, stdout},
-    process::{Child, ExitCode},
+    process::{Child, ChildStdout, Command, ExitCode},
     thread,
     time::{Duration, Instant},
 };
@@ -24,6 +24,8 @@ const ROUNDS: usize = 10;
 /// More saves than one process gets done.
 const SAVES_MAX: u64 = 100_000;
 
+type Output = BufReader<ChildStdout>;
+
 pub(crate) fn scenarios() -> Vec<Scenario<CheckpointCase>> {
     vec![scenario!(
         saves_all_or_nothing_when_killed,
@@ -38,8 +40,7 @@ async fn saves_all_or_nothing_when_killed(case: CheckpointCase) -> Verdict {
     let mut last = 0;
     for round in 0..ROUNDS {
         let task = format!("{}\n{last}\n{}", world.harness.plugin(), world.storage.settings());
-        let saves = tokio::task::spawn_blocking(move || save_and_kill(&task, round));
-        let told = world_within(&world, saves).await??;
+        let told = save_and_kill(&world, &task, round).await?;
         let found = whole_save(&world, last).await?;
         ensure!(found >= told, "save {told} had returned, and only save {found} is there");
         last = found;
@@ -53,21 +54,42 @@ async fn world_within<T>(world: &World, task: tokio::task::JoinHandle<T>) -> Ver
 }
 
 /// Starts a process that saves, kills it in the midst, and returns the last save it told of.
-fn save_and_kill(task: &str, round: usize) -> Verdict<u64> {
+async fn save_and_kill(world: &World, task: &str, round: usize) -> Verdict<u64> {
     let failed = |error: std::io::Error| Failure::broken(format!("no saving process: {error}"));
-    let mut child = process::saver(task).and_then(|mut saver| saver.spawn()).map_err(failed)?;
-    let told = listen(&mut child, round);
-    child.wait().map_err(failed)?;
-    told
-}
-
-/// Kills after some saves and a part of the time that one takes: in each round at another point of
-/// a save.
-fn listen(child: &mut Child, round: usize) -> Verdict<u64> {
-    let Some(output) = child.stdout.take() else {
+    let mut saver = process::saver(task).and_then(Saver::start).map_err(failed)?;
+    let Some(output) = saver.0.stdout.take() else {
         return Err(Failure::broken("the saving process has no stdout"));
     };
-    let mut output = BufReader::new(output);
+    let midst = tokio::task::spawn_blocking(move || midst(BufReader::new(output), round));
+    let (mut output, mut told) = world_within(world, midst).await??;
+    drop(saver);
+    let mut rest = String::new();
+    let _ = output.read_to_string(&mut rest);
+    told.push_str(&rest);
+    let last = told.rsplit('\n').find_map(|number| number.parse().ok());
+    last.ok_or_else(|| Failure::broken("the saving process told of no save"))
+}
+
+/// A process that is killed as soon as nobody waits for it, so also if it hangs.
+struct Saver(Child);
+
+impl Saver {
+    fn start(mut command: Command) -> std::io::Result<Self> {
+        command.spawn().map(Self)
+    }
+}
+
+impl Drop for Saver {
+    fn drop(&mut self) {
+        // It may have ended by itself, which the rest of its output tells.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits for some saves and a part of the time that one takes: in each round for another point of
+/// a save.
+fn midst(mut output: Output, round: usize) -> Verdict<(Output, String)> {
     let mut line = String::new();
     let mut told = Instant::now();
     let mut one_save = Duration::ZERO;
@@ -80,13 +102,7 @@ fn listen(child: &mut Child, round: usize) -> Verdict<u64> {
         told = Instant::now();
     }
     thread::sleep(one_save.mul_f64(round as f64 / ROUNDS as f64));
-    // It may have ended by itself, which the rest of its output tells.
-    let _ = child.kill();
-    let mut rest = String::new();
-    let _ = output.read_to_string(&mut rest);
-    line.push_str(&rest);
-    let last = line.rsplit('\n').find_map(|number| number.parse().ok());
-    last.ok_or_else(|| Failure::broken("the saving process told of no save"))
+    Ok((output, line))
 }
 
 /// The number of the one save that is there as a whole, not before the `last` one that was.
@@ -125,7 +141,7 @@ async fn save_again_and_again(task: &str, harnesses: &[&dyn CheckpointHarness]) 
     let Some(harness) = harnesses.iter().find(|harness| harness.plugin() == plugin) else {
         return Err(Failure::broken(format!("no suite of `{plugin}`")));
     };
-    let store = open(plugin, settings, PIPELINE, Duration::from_secs(60)).await?;
+    let store = open(plugin, settings, PIPELINE, Duration::from_secs(60)).await??;
     let claim = store.claim(PIPELINE, &owner("saver")).await??;
     let first = last.parse::<u64>().unwrap_or_default() + 1;
     for number in first.. {
@@ -138,4 +154,25 @@ async fn save_again_and_again(task: &str, harnesses: &[&dyn CheckpointHarness]) 
         told.map_err(|error| Failure::broken(error.to_string()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, process::Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_saving_process_that_hangs_ends_with_its_scenario() {
+        let mut hanging = Command::new("sleep");
+        hanging.arg("600").stdout(Stdio::piped());
+        let mut saver = Saver::start(hanging).unwrap();
+        let place = format!("/proc/{}", saver.0.id());
+        let output = BufReader::new(saver.0.stdout.take().unwrap());
+        let reader = thread::spawn(|| midst(output, 0).is_err());
+        assert!(Path::new(&place).exists());
+        drop(saver);
+        assert!(!Path::new(&place).exists());
+        assert!(reader.join().unwrap());
+    }
 }

@@ -55,7 +55,11 @@ impl Config for ReferenceConfig {
     async fn open(self, _: &Context) -> Result<Box<dyn CheckpointStore>> {
         let claimed = Mutex::default();
         let saved = AtomicBool::default();
-        Ok(Box::new(Reference { path: self.path, defect: self.defect, claimed, saved }))
+        let store = Reference { path: self.path, defect: self.defect, claimed, saved };
+        if store.is("a damaged store is waited for at opening") && store.read().is_err() {
+            return Err(Error::transient("it is damaged, perhaps not for ever"));
+        }
+        Ok(Box::new(store))
     }
 }
 
@@ -135,6 +139,9 @@ impl CheckpointStore for Reference {
         }
         let mut contents = match self.read() {
             Err(_) if self.is("a claim mends damage by forgetting") => Contents::new(),
+            Err(error) if self.is("a damaged store is waited for at a claim") => {
+                return Err(Error::transient("perhaps not for ever").because(error));
+            }
             read => read?,
         };
         let kept = contents.entry(name).or_insert(Kept { claim: None, states: Vec::new() });
