@@ -38,6 +38,8 @@ pub enum Capability {
     LostResponse,
     /// The downstream can be made to take nothing for a while.
     Stall,
+    /// What is held for readers can be counted ([`Upstream::held`](crate::Upstream::held)).
+    Held,
     /// What is stored can be damaged ([`Storage::stored`](crate::Storage::stored)).
     Damage,
     /// What is saved outlives the process.

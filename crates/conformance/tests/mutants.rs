@@ -17,6 +17,7 @@ type Mutant = (&'static str, &'static str);
 
 const SOURCES: &[Mutant] = &[
     ("delivers_every_operation", "a truncate is lost"),
+    ("delivers_every_operation", "a value that becomes null is unknown"),
     ("keeps_the_order_of_each_key", "two transactions change places"),
     ("keeps_transactions_together", "no transaction is told"),
     ("tells_when_it_has_caught_up", "idle only when nothing is left"),
@@ -36,6 +37,8 @@ const SOURCES: &[Mutant] = &[
     ("fails_loudly_when_the_position_is_lost", "another incarnation is taken for the same"),
     ("an_upstream_restart_is_transient", "a restart is fatal"),
     ("every_type_round_trips", "a value of the snapshot is rounded"),
+    ("every_type_round_trips", "a null is unknown"),
+    ("every_type_round_trips", "a null of the snapshot is unknown"),
 ];
 
 /// Each is a plugin of its own, since settings are types.

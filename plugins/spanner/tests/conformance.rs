@@ -30,7 +30,10 @@ impl SourceHarness for Spanner {
     }
 
     fn lacks(&self) -> Vec<(Capability, &'static str)> {
-        let mut lacks = vec![(Capability::Restart, "the emulator keeps everything in memory")];
+        let mut lacks = vec![
+            (Capability::Restart, "the emulator keeps everything in memory"),
+            (Capability::Held, "the emulator does not tell what it holds"),
+        ];
         match self.emulator {
             Emulator::Churning => {
                 lacks.push((Capability::Elsewhere, "no partition lives long enough to be quiet"));

@@ -22,6 +22,7 @@ impl SourceHarness for Ticker {
             (Capability::Elsewhere, "nothing happens but what it makes up"),
             (Capability::Loss, "every number can be made up again"),
             (Capability::Restart, "there is no upstream"),
+            (Capability::Held, "there is nothing to hold"),
         ]
     }
 

@@ -69,7 +69,9 @@ pub trait Upstream: Send + Sync {
     /// The key and the value of a change's row; `None` for a mark or a truncate.
     ///
     /// By default the key is the first key column, and the value is the one other column that is
-    /// neither null nor unknown, or else null. Of a deleted row the value does not matter.
+    /// not null, or else null. It is unknown if any column is: null and unknown must not be taken
+    /// for each other, so an upstream that tells of a part of a row has to know which part. Of a
+    /// deleted row the value does not matter.
     fn row(&self, change: &Change) -> Option<(i64, Value)> {
         read_row(change)
     }
@@ -109,7 +111,7 @@ pub trait Upstream: Send + Sync {
     /// How many things the upstream or the process holds for readers: connections, transactions,
     /// locks, files. What an open source holds without a stream counts too.
     async fn held(&self) -> Result<usize> {
-        Ok(0)
+        Err(unable("count what it holds"))
     }
 }
 
@@ -160,8 +162,10 @@ fn read_row(change: &Change) -> Option<(i64, Value)> {
     let key = *change.table.key().first()?;
     let Value::Int(number) = row[key] else { return None };
     let others = row.values().iter().enumerate().filter(|&(index, _)| index != key);
-    let mut known = others.map(|(_, value)| value).filter(|value| value.is_known());
-    Some((number, known.find(|&value| *value != Value::Null).cloned().unwrap_or(Value::Null)))
+    let others: Vec<_> = others.map(|(_, value)| value).collect();
+    let unknown = others.iter().find(|value| !value.is_known());
+    let value = unknown.or_else(|| others.iter().find(|value| ***value != Value::Null));
+    Some((number, value.map_or(Value::Null, |value| Value::clone(value))))
 }
 
 pub(crate) fn scenarios() -> Vec<Scenario<SourceCase>> {

@@ -231,13 +231,17 @@ async fn dropping_the_stream_releases_everything(case: SourceCase) -> Verdict {
     begun(&world).await?;
     let source = world.open().await?;
     let partitions = world.within("the partitions", source.partitions()).await??;
-    let held = world.upstream.held().await?;
+    let counts = world.has(Capability::Held);
+    let held = if counts { world.upstream.held().await? } else { 0 };
     for events in 0..5 {
         let mut reading = Reading::new(&*source, partitions.clone(), world.patience);
         while reading.events.len() < events && !reading.is_caught_up() {
             world.within("the next event", reading.advance()).await??;
         }
         drop(reading);
+        if !counts {
+            continue;
+        }
         let released = async {
             while world.upstream.held().await? > held {
                 ask_again().await;
@@ -247,5 +251,10 @@ async fn dropping_the_stream_releases_everything(case: SourceCase) -> Verdict {
         let what = format!("what a stream held that was dropped after {events} events");
         world.within(&what, released).await??;
     }
-    Ok(())
+    match counts {
+        true => Ok(()),
+        false => Err(Failure::NotApplicable(
+            "another stream can be opened; what the dropped ones hold cannot be counted".to_owned(),
+        )),
+    }
 }

@@ -126,10 +126,15 @@ impl Source for Reference {
 impl Reference {
     async fn reader(&self, id: PartitionId, from: Option<Position>) -> Result<Reader> {
         let guards = &*self.defect == "a stream locks out acknowledgements";
+        let locks_out = &*self.defect == "a dropped stream locks out another";
+        if locks_out && self.world.held.load(Ordering::SeqCst) > 0 {
+            return Err(Error::fatal("another stream is being read"));
+        }
         let guard =
             if guards { Some(Arc::clone(&self.streaming).lock_owned().await) } else { None };
         self.world.held.fetch_add(1, Ordering::SeqCst);
-        let releases = &*self.defect != "a dropped stream keeps its connection";
+        let keeps = ["a dropped stream keeps its connection", "a dropped stream locks out another"];
+        let releases = !keeps.contains(&&*self.defect);
         let held = Held(Arc::clone(&self.world), releases);
         let state = self.world.state();
         let log = state.log(&id)?;
@@ -259,6 +264,7 @@ impl Reader {
             let odd = self.is("a value of the snapshot is rounded");
             let value = match value {
                 Value::Float(float) if odd => Value::Float(float.round()),
+                Value::Null if self.has_no_null("snapshot") => Value::Unknown,
                 value => value.clone(),
             };
             changes.push(change(id, Operation::Read, *key, Some(value)));
@@ -313,8 +319,21 @@ impl Reader {
         Ok(())
     }
 
+    /// Whether a null of the snapshot, an insert or an update is delivered as unknown.
+    fn has_no_null(&self, place: &str) -> bool {
+        self.is("a null is unknown")
+            || (place == "update" && self.is("a value that becomes null is unknown"))
+            || (place == "snapshot" && self.is("a null of the snapshot is unknown"))
+    }
+
     fn logged(&self, id: ChangeId, write: &Write) -> Change {
         match write {
+            Write::Insert { key, value: Value::Null } if self.has_no_null("insert") => {
+                change(id, Operation::Insert, *key, Some(Value::Unknown))
+            }
+            Write::Update { key, value: Value::Null } if self.has_no_null("update") => {
+                change(id, Operation::Update, *key, Some(Value::Unknown))
+            }
             Write::Insert { key, value } => {
                 change(id, Operation::Insert, *key, Some(value.clone()))
             }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed};
 use rowtide_conformance::{
-    Capability, Downstream, Result, SinkHarness, Suite, Waiver, async_trait,
+    Capability, Downstream, Result, SinkHarness, SourceHarness, Suite, Upstream, Waiver,
+    async_trait,
 };
 
-use crate::reference::sink;
+use crate::reference::{sink, upstream};
 
 /// The reference sink with a defect, and what its harness says of it.
 struct Excused {
@@ -34,6 +35,24 @@ impl SinkHarness for Excused {
 
     async fn downstream(&self) -> Result<Arc<dyn Downstream>> {
         self.reference.downstream().await
+    }
+}
+
+/// The reference source with a defect, where nobody can count what is held.
+struct Uncounted(upstream::Harness);
+
+#[async_trait]
+impl SourceHarness for Uncounted {
+    fn plugin(&self) -> &str {
+        self.0.plugin()
+    }
+
+    fn lacks(&self) -> Vec<(Capability, &'static str)> {
+        vec![(Capability::Held, "the test says so")]
+    }
+
+    async fn upstream(&self) -> Result<Arc<dyn Upstream>> {
+        self.0.upstream().await
     }
 }
 
@@ -63,17 +82,36 @@ pub(crate) fn are_what_they_say() -> std::result::Result<(), Failed> {
         ("what another needs is lacked", FATAL, lacks, None, SCENARIO, Becomes::Failed),
     ];
     for (what, defect, lacks, waives, trial, expected) in cases {
-        let found = judge(Excused { reference: sink::Harness(defect), lacks, waives }, trial);
+        let excused = Excused { reference: sink::Harness(defect), lacks, waives };
+        let found = judge(Suite::sink(excused), trial);
         if found != Some(expected) {
             return Err(format!("where {what}, {trial} is {found:?}").into());
+        }
+    }
+    what_cannot_be_counted_is_not_passed()
+}
+
+/// A part of a promise cannot be seen then, and the other part still can.
+fn what_cannot_be_counted_is_not_passed() -> std::result::Result<(), Failed> {
+    let trial = "dropping_the_stream_releases_everything";
+    let cases = [
+        (NONE, Becomes::Ignored),
+        ("a dropped stream keeps its connection", Becomes::Ignored),
+        ("a dropped stream locks out another", Becomes::Failed),
+    ];
+    for (defect, expected) in cases {
+        let harness = Uncounted(upstream::Harness("reference", defect));
+        let found = judge(Suite::source(harness), trial);
+        if found != Some(expected) {
+            return Err(format!("with `{defect}`, {trial} is {found:?}").into());
         }
     }
     Ok(())
 }
 
 /// What becomes of the one trial whose name ends like this.
-fn judge(harness: Excused, trial: &str) -> Option<Becomes> {
-    let mut trials = Suite::sink(harness).into_trials();
+fn judge(suite: Suite, trial: &str) -> Option<Becomes> {
+    let mut trials = suite.into_trials();
     trials.retain(|found| found.name().ends_with(trial));
     // What it prints is not the result of this test binary.
     let folder = tempfile::tempdir().ok()?;
