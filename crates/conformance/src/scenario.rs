@@ -36,6 +36,8 @@ pub enum Capability {
     Poison,
     /// An answer of the downstream can get lost on its way.
     LostResponse,
+    /// A request to the downstream can get lost on its way.
+    LostRequest,
     /// The downstream can be made to take nothing for a while.
     Stall,
     /// What is held for readers can be counted ([`Upstream::held`](crate::Upstream::held)).

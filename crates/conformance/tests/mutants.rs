@@ -64,8 +64,12 @@ const SINKS: &[Mutant] = &[
     ("a_poison_change_is_rejected_by_index", "indexes are counted from the opening"),
     ("a_downstream_restart_is_transient", "a restart is fatal"),
     ("a_lost_response_is_survived", "a lost answer is fatal"),
-    ("back_pressure_is_bounded", "a flush does not wait"),
-    ("back_pressure_is_bounded", "a dropped sink keeps its connection"),
+    ("a_lost_request_is_survived", "a lost request is taken for delivered"),
+    ("a_lost_request_is_survived", "a lost request is fatal"),
+    ("back_pressure_is_bounded", "nothing bounds what is taken"),
+    ("a_dropped_sink_leaves_nothing_behind", "a flush does not wait"),
+    ("a_dropped_sink_leaves_nothing_behind", "a dropped sink keeps its connection"),
+    ("a_dropped_sink_leaves_nothing_behind", "what a dropped sink held arrives later"),
 ];
 
 const STORES: &[Mutant] = &[

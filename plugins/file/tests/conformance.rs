@@ -45,6 +45,7 @@ impl SinkHarness for File {
             (Capability::Poison, "a file refuses no change"),
             (Capability::Restart, "there is no server"),
             (Capability::LostResponse, "a system call always returns"),
+            (Capability::LostRequest, "a system call always arrives"),
             (Capability::Stall, "a file system does not stall at will; a full disk has its test"),
         ]
     }

@@ -7,7 +7,10 @@ mod broker;
 use std::{
     pin::Pin,
     process::ExitCode,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,7 +19,7 @@ use rowtide_conformance::{
 };
 use rowtide_core::{Change, Error, Value};
 use rowtide_kafka as _;
-use rowtide_proxy::{Direction, Fault, Proxy};
+use rowtide_proxy::{Direction, Fault, Proxy, Statistics};
 use rowtide_servers::{Kind, absence};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -28,6 +31,7 @@ struct Kafka {
 }
 
 struct World {
+    has_lost: Arc<AtomicBool>,
     broker: &'static Broker,
     topic: String,
     proxy: Arc<Proxy>,
@@ -37,6 +41,12 @@ struct World {
 
 /// What the topic of a scenario takes.
 const MESSAGE_BYTES: usize = 100_000;
+
+/// What a sink of the suite may have under way.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+
+/// More than a request that only asks has, and less than the changes of a scenario.
+const REQUEST_BYTES: u64 = 500;
 
 /// A sink is opened while the broker answers, and held up from then on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,7 +89,8 @@ impl SinkHarness for Kafka {
         let limit = MESSAGE_BYTES.to_string();
         let topic = broker.topic(1, &[("max.message.bytes", &limit)]).await?;
         let proxy = Arc::new(proxy(broker).await?);
-        Ok(Arc::new(World { broker, topic, proxy, stall: Stall::None.into(), _turn: turn }))
+        let (has_lost, stall) = (Arc::default(), Stall::None.into());
+        Ok(Arc::new(World { has_lost, broker, topic, proxy, stall, _turn: turn }))
     }
 }
 
@@ -99,7 +110,11 @@ async fn proxy(broker: &Broker) -> Result<Proxy> {
 impl Downstream for World {
     fn settings(&self) -> String {
         self.thaw();
-        format!("brokers = ['{}']\ntopic = '{}'\n", self.proxy.address(), self.topic)
+        format!(
+            "brokers = ['{}']\ntopic = '{}'\nbuffer_bytes_max = {BUFFER_BYTES_MAX}\n",
+            self.proxy.address(),
+            self.topic
+        )
     }
 
     async fn delivered(&self) -> Result<Vec<Delivered>> {
@@ -124,15 +139,21 @@ impl Downstream for World {
     }
 
     async fn lose_response(&self) -> Result<()> {
-        let before = self.proxy.statistics().to_client.discarded;
-        self.proxy.inject(Direction::ToClient, Fault::Discard);
-        let proxy = Arc::clone(&self.proxy);
-        tokio::spawn(async move {
-            proxy.wait_until(|statistics| statistics.to_client.discarded > before).await;
-            proxy.heal();
-            proxy.reset();
-        });
+        self.lose(Direction::ToClient, 1);
         Ok(())
+    }
+
+    async fn lose_request(&self) -> Result<()> {
+        self.lose(Direction::ToServer, REQUEST_BYTES);
+        Ok(())
+    }
+
+    async fn has_lost(&self) -> Result<bool> {
+        Ok(self.has_lost.load(Ordering::SeqCst))
+    }
+
+    fn bytes_max(&self) -> Result<usize> {
+        Ok(BUFFER_BYTES_MAX)
     }
 
     async fn stall(&self) -> Result<()> {
@@ -171,6 +192,23 @@ impl Downstream for World {
 }
 
 impl World {
+    /// Takes what goes there until it is so many bytes, and then ends the connections.
+    fn lose(&self, direction: Direction, bytes: u64) {
+        let discarded = move |statistics: &Statistics| match direction {
+            Direction::ToServer => statistics.to_server.discarded,
+            _ => statistics.to_client.discarded,
+        };
+        let enough = discarded(&self.proxy.statistics()) + bytes;
+        self.proxy.inject(direction, Fault::Discard);
+        let (proxy, has_lost) = (Arc::clone(&self.proxy), Arc::clone(&self.has_lost));
+        tokio::spawn(async move {
+            proxy.wait_until(|statistics| discarded(statistics) >= enough).await;
+            has_lost.store(true, Ordering::SeqCst);
+            proxy.heal();
+            proxy.reset();
+        });
+    }
+
     fn thaw(&self) {
         let mut stall = self.stall.lock().unwrap();
         if *stall == Stall::Frozen {

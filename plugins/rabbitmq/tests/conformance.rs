@@ -4,7 +4,10 @@ mod broker;
 
 use std::{
     process::ExitCode,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,7 +15,7 @@ use rowtide_conformance::{
     Capability, Delivered, Downstream, Result, SinkHarness, Suite, async_trait,
 };
 use rowtide_core::{Change, Error, Table, Value};
-use rowtide_proxy::{Direction, Fault, Proxy};
+use rowtide_proxy::{Direction, Fault, Proxy, Statistics};
 use rowtide_rabbitmq as _;
 use rowtide_servers::{Kind, absence};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
@@ -31,7 +34,15 @@ fn shared() -> Result<&'static Broker> {
     broker.map_err(|error| Error::fatal(error.to_string()))
 }
 
+/// What a sink of the suite may have unconfirmed.
+const UNCONFIRMED_BYTES_MAX: usize = 64 << 10;
+
+/// A heartbeat has 8 bytes, a confirmation 21, and the changes of a scenario have hundreds.
+const CONFIRMATION_BYTES: u64 = 21;
+const REQUEST_BYTES: u64 = 500;
+
 struct World {
+    has_lost: Arc<AtomicBool>,
     queue: Queue,
     proxy: Arc<Proxy>,
     turn: Arc<RwLock<()>>,
@@ -71,7 +82,8 @@ impl SinkHarness for RabbitMq {
         let queue = Queue::bound(broker).await?;
         let proxy = Arc::new(Proxy::start(queue.broker.address(), 7).await.map_err(failed)?);
         let guard = tokio::sync::Mutex::new(Some(Guard::Shared(guard)));
-        Ok(Arc::new(World { queue, proxy, turn: Arc::clone(&self.turn), guard }))
+        let (turn, has_lost) = (Arc::clone(&self.turn), Arc::default());
+        Ok(Arc::new(World { has_lost, queue, proxy, turn, guard }))
     }
 }
 
@@ -83,6 +95,23 @@ impl World {
             *guard = Some(Guard::Alone(Arc::clone(&self.turn).write_owned().await));
         }
     }
+
+    /// Takes what goes there until it is so many bytes, and then ends the connection.
+    fn lose(&self, direction: Direction, bytes: u64) {
+        let discarded = move |statistics: &Statistics| match direction {
+            Direction::ToServer => statistics.to_server.discarded,
+            _ => statistics.to_client.discarded,
+        };
+        let enough = discarded(&self.proxy.statistics()) + bytes;
+        self.proxy.inject(direction, Fault::Discard);
+        let (proxy, has_lost) = (Arc::clone(&self.proxy), Arc::clone(&self.has_lost));
+        tokio::spawn(async move {
+            proxy.wait_until(|statistics| discarded(statistics) >= enough).await;
+            has_lost.store(true, Ordering::SeqCst);
+            proxy.reset();
+            proxy.heal();
+        });
+    }
 }
 
 #[async_trait]
@@ -91,7 +120,7 @@ impl Downstream for World {
         let port = self.proxy.address().port();
         format!(
             "url = 'amqp://guest@127.0.0.1:{port}/{}'\npassword = 'guest'\nexchange = '{}'\n\
-             heartbeat = '1s'\n",
+             heartbeat = '1s'\nunconfirmed_bytes_max = {UNCONFIRMED_BYTES_MAX}\n",
             self.queue.vhost, self.queue.exchange,
         )
     }
@@ -125,17 +154,25 @@ impl Downstream for World {
     }
 
     async fn lose_response(&self) -> Result<()> {
-        let before = self.proxy.statistics().to_client.discarded;
-        self.proxy.inject(Direction::ToClient, Fault::Discard);
-        let proxy = Arc::clone(&self.proxy);
-        tokio::spawn(async move {
-            proxy.wait_until(|statistics| statistics.to_client.discarded > before).await;
-            proxy.reset();
-            proxy.heal();
-        });
+        self.lose(Direction::ToClient, CONFIRMATION_BYTES);
         Ok(())
     }
 
+    async fn lose_request(&self) -> Result<()> {
+        self.lose(Direction::ToServer, REQUEST_BYTES);
+        Ok(())
+    }
+
+    async fn has_lost(&self) -> Result<bool> {
+        Ok(self.has_lost.load(Ordering::SeqCst))
+    }
+
+    fn bytes_max(&self) -> Result<usize> {
+        Ok(UNCONFIRMED_BYTES_MAX)
+    }
+
+    /// The client stops by itself when it is told; that the sink has bounds of its own is shown in
+    /// `bounds.rs`, where confirmations do not come.
     async fn stall(&self) -> Result<()> {
         self.be_alone().await;
         self.queue.broker.control(&["set_vm_memory_high_watermark", "absolute", "1"]).await

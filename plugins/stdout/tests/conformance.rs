@@ -21,6 +21,7 @@ impl SinkHarness for Stdout {
             (Capability::Poison, "a pipe refuses no change"),
             (Capability::Restart, "a pipe that is closed stays closed"),
             (Capability::LostResponse, "a pipe does not answer"),
+            (Capability::LostRequest, "a pipe loses nothing"),
             (Capability::Stall, "stdout is a file here; a full pipe has a test of its own"),
         ]
     }

@@ -3,6 +3,7 @@
 mod case;
 mod delivery;
 mod line;
+mod stall;
 mod trouble;
 mod values;
 
@@ -77,6 +78,23 @@ pub trait Downstream: Send + Sync {
         Err(unable("lose a response"))
     }
 
+    /// Makes the next write be lost on its way to the downstream, which gets nothing of it.
+    async fn lose_request(&self) -> Result<()> {
+        Err(unable("lose a request"))
+    }
+
+    /// Whether what [`lose_response`](Self::lose_response) or [`lose_request`](Self::lose_request)
+    /// arranged has happened; a scenario in which nothing is lost shows nothing.
+    async fn has_lost(&self) -> Result<bool> {
+        Err(unable("tell what was lost"))
+    }
+
+    /// How many bytes of changes a sink with these [`settings`](Self::settings) takes at most while
+    /// nothing of them is durable. Some tens of kilobytes make a quick test.
+    fn bytes_max(&self) -> Result<usize> {
+        Err(unable("bound what a sink takes"))
+    }
+
     /// Makes the downstream take nothing until [`resume`](Self::resume).
     async fn stall(&self) -> Result<()> {
         Err(unable("stall"))
@@ -94,7 +112,7 @@ pub trait Downstream: Send + Sync {
 
     /// How many things are held for sinks: connections, tasks, files.
     async fn held(&self) -> Result<usize> {
-        Ok(0)
+        Err(unable("count what it holds"))
     }
 }
 
@@ -116,5 +134,8 @@ fn unable(what: &str) -> Error {
 }
 
 pub(crate) fn scenarios() -> Vec<Scenario<SinkCase>> {
-    delivery::scenarios().into_iter().chain(trouble::scenarios()).collect()
+    [delivery::scenarios(), trouble::scenarios(), stall::scenarios()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -12,11 +12,23 @@ use tokio::sync::Notify;
 
 use super::{Registered, find, toml};
 
+/// What gets lost next.
+#[derive(Clone, Copy)]
+enum Loss {
+    Request,
+    Response,
+}
+
+/// What a sink takes before it waits.
+const BYTES_MAX: usize = 20_000;
+
 #[derive(Default)]
 struct World {
     delivered: Mutex<Vec<Delivered>>,
     restarts: AtomicUsize,
-    loses: AtomicBool,
+    loses: Mutex<Option<Loss>>,
+    has_lost: AtomicBool,
+    left_behind: Mutex<Vec<Change>>,
     stalls: AtomicBool,
     stalled: Notify,
     held: AtomicUsize,
@@ -58,6 +70,9 @@ impl Config for ReferenceConfig {
 
 impl Drop for Reference {
     fn drop(&mut self) {
+        if self.defect == "what a dropped sink held arrives later" {
+            self.world.left_behind.lock().unwrap().append(&mut self.span);
+        }
         if self.defect != "a dropped sink keeps its connection" {
             self.world.held.fetch_sub(1, Ordering::SeqCst);
         }
@@ -73,6 +88,11 @@ impl Sink for Reference {
                 return Err(Error::fatal("duplicate"));
             }
             self.span.push(change.clone());
+        }
+        let is_full = bytes(&self.span) > BYTES_MAX && self.world.stalls.load(Ordering::SeqCst);
+        if is_full && self.defect != "nothing bounds what is taken" {
+            self.world.stalled.notify_one();
+            std::future::pending::<()>().await;
         }
         Ok(())
     }
@@ -104,6 +124,15 @@ impl Sink for Reference {
 
 impl Reference {
     fn apply(&mut self) -> Result<()> {
+        let loss = self.world.loses.lock().unwrap().take();
+        self.world.has_lost.fetch_or(loss.is_some(), Ordering::SeqCst);
+        if let Some(Loss::Request) = loss {
+            return match self.defect.as_str() {
+                "a lost request is taken for delivered" => Ok(()),
+                "a lost request is fatal" => Err(Error::fatal("no answer")),
+                _ => Err(Error::transient("no answer")),
+            };
+        }
         let first = self.written;
         let mut span = std::mem::take(&mut self.span);
         self.written += span.len();
@@ -133,10 +162,12 @@ impl Reference {
         if !rejected.is_empty() {
             return Err(Error::rejected(rejected, "poison"));
         }
-        match self.world.loses.swap(false, Ordering::SeqCst) {
-            true if self.defect == "a lost answer is fatal" => Err(Error::fatal("no answer")),
-            true => Err(Error::transient("no answer")),
-            false => Ok(()),
+        let left_behind = std::mem::take(&mut *self.world.left_behind.lock().unwrap());
+        delivered.extend(left_behind.iter().map(|change| self.arriving(change)));
+        match loss {
+            Some(_) if self.defect == "a lost answer is fatal" => Err(Error::fatal("no answer")),
+            Some(_) => Err(Error::transient("no answer")),
+            None => Ok(()),
         }
     }
 
@@ -177,6 +208,15 @@ impl Reference {
             _ => Json::Null,
         }
     }
+}
+
+/// Of the texts alone.
+fn bytes(changes: &[Change]) -> usize {
+    let text = |change: &Change| match change.after.as_ref().map(|row| row[1].clone()) {
+        Some(Value::Text(text)) => text.len(),
+        _ => 0,
+    };
+    changes.iter().map(text).sum()
 }
 
 fn key(change: &Change) -> i64 {
@@ -226,8 +266,21 @@ impl Downstream for Memory {
     }
 
     async fn lose_response(&self) -> Result<()> {
-        self.0.world.loses.store(true, Ordering::SeqCst);
+        *self.0.world.loses.lock().unwrap() = Some(Loss::Response);
         Ok(())
+    }
+
+    async fn lose_request(&self) -> Result<()> {
+        *self.0.world.loses.lock().unwrap() = Some(Loss::Request);
+        Ok(())
+    }
+
+    async fn has_lost(&self) -> Result<bool> {
+        Ok(self.0.world.has_lost.load(Ordering::SeqCst))
+    }
+
+    fn bytes_max(&self) -> Result<usize> {
+        Ok(BYTES_MAX)
     }
 
     async fn stall(&self) -> Result<()> {
