@@ -9,10 +9,14 @@ pub(crate) async fn run(client: TcpStream, number: u64, shared: Arc<Shared>) {
     let open = Open::begin(shared.clone());
     let resets = shared.controls.borrow().resets;
     let address = shared.controls.borrow().server;
-    let lanes = [0, 1].map(|index| Lane::new(&shared, index, number));
+    let mut lanes = [0, 1].map(|index| Lane::new(&shared, index, number));
     // A reset meanwhile comes after it: given up now, the server would see an end in good order.
     let server = TcpStream::connect(address).await;
     let Ok(mut server) = server else {
+        select! {
+            () = lanes[1].audible() => {}
+            () = reset(&shared, resets) => {}
+        }
         cut(&client, &shared);
         drop(client);
         return drop(open);

@@ -19,10 +19,12 @@ pub enum Fault {
     /// Each connection carries at most so much. 0 counts as 1.
     Rate { bytes_per_second: u64 },
     /// Nothing moves, and nobody is told: connections stay open, new ones are accepted, and what is
-    /// sent waits in buffers until they are full.
+    /// sent waits in buffers until they are full. An end that resets its connection, or is not
+    /// there, is heard of by the other one when the stall is over.
     Stall,
     /// What is sent is taken and thrown away. In one direction alone this is the fault that makes
-    /// duplicates: the request arrives and its answer does not.
+    /// duplicates: the request arrives and its answer does not. The end of a connection is told
+    /// once this is over: nobody is to take what is missing for all that there was.
     Discard,
     /// After so many bytes more, of all connections together, the connection that carries the next
     /// one is reset at both ends, and the fault is over. The bytes before are delivered, unless the

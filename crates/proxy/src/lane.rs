@@ -25,9 +25,9 @@ const SLICES_PER_SECOND: u64 = 20;
 /// One direction of one connection.
 pub(crate) struct Lane {
     shared: Arc<Shared>,
-    index: usize,
-    /// Those of the time before this connection do not concern it.
-    half_closes: u64,
+    view: View,
+    /// Of the other direction, which tells the sender what became of the receiver.
+    back: View,
     random: Random,
 }
 
@@ -39,28 +39,30 @@ struct Chunk {
 
 impl Lane {
     pub(crate) fn new(shared: &Arc<Shared>, index: usize, connection: u64) -> Self {
-        let half_closes = shared.controls.borrow().lanes[index].half_closes;
+        let [view, back] = [index, 1 - index].map(|index| View::new(shared, index));
         let salt = connection.wrapping_mul(2).wrapping_add(index as u64);
         let random = Random::new(Random::new(shared.seed ^ salt).next());
-        Self { shared: shared.clone(), index, half_closes, random }
+        Self { shared: shared.clone(), view, back, random }
     }
 
     /// Carries bytes until their end has been handed on.
     pub(crate) async fn carry(self, from: ReadHalf<'_>, to: WriteHalf<'_>) -> io::Result<()> {
         let (queue, chunks) = mpsc::channel(CHUNKS);
-        let Self { shared, index, half_closes, random } = self;
-        let controls = shared.controls.subscribe();
-        let receiver = Receiver { controls: controls.clone(), index, half_closes, random };
-        let sender = Sender { shared: &shared, controls, index, half_closes };
+        let Self { shared, view, back, random } = self;
+        let receiver = Receiver { view: view.clone(), random };
+        let sender = Sender { shared: &shared, view, back };
         try_join!(receiver.run(from, queue), sender.run(chunks, to)).map(drop)
+    }
+
+    /// Returns once whoever receives would hear of an end.
+    pub(crate) async fn audible(&mut self) {
+        self.view.audible().await;
     }
 }
 
 /// Takes bytes in.
 struct Receiver {
-    controls: watch::Receiver<Controls>,
-    index: usize,
-    half_closes: u64,
+    view: View,
     random: Random,
 }
 
@@ -69,8 +71,14 @@ impl Receiver {
         let mut due = Instant::now();
         let mut bytes = vec![0; CHUNK_BYTES];
         loop {
-            released(&mut self.controls, self.index, self.half_closes).await;
-            let length = from.read(&mut bytes).await?;
+            self.view.released().await;
+            let length = match from.read(&mut bytes).await {
+                Ok(length) => length,
+                Err(error) => {
+                    self.view.audible().await;
+                    return Err(error);
+                }
+            };
             // What is sent later does not arrive earlier.
             due = due.max(Instant::now() + self.delay());
             let chunk = Chunk { due, bytes: bytes[..length].to_vec() };
@@ -81,7 +89,7 @@ impl Receiver {
     }
 
     fn delay(&mut self) -> Duration {
-        match self.controls.borrow().lanes[self.index].latency {
+        match self.view.controls.borrow().lanes[self.view.index].latency {
             None => Duration::ZERO,
             Some((least, most)) => least + (most - least).mul_f64(self.random.fraction()),
         }
@@ -91,9 +99,8 @@ impl Receiver {
 /// Hands bytes on, as far as the faults let it.
 struct Sender<'a> {
     shared: &'a Shared,
-    controls: watch::Receiver<Controls>,
-    index: usize,
-    half_closes: u64,
+    view: View,
+    back: View,
 }
 
 impl Sender<'_> {
@@ -105,14 +112,14 @@ impl Sender<'_> {
         loop {
             let chunk = select! {
                 biased;
-                () = half_closed(self.shared, self.index, self.half_closes) => None,
+                () = self.view.half_closed() => None,
                 chunk = chunks.recv() => chunk,
             };
             let Some(chunk) = chunk else { break };
             self.pause(chunk.due, |lane| lane.latency.is_some()).await;
             if chunk.bytes.is_empty() {
-                // The end is late and stalled as everything else.
-                released(&mut self.controls, self.index, self.half_closes).await;
+                // The end is late and stalled as everything else, and not lost for good.
+                self.view.audible().await;
                 break;
             }
             self.deliver(chunk.bytes, &mut to).await?;
@@ -131,10 +138,10 @@ impl Sender<'_> {
     async fn deliver(&mut self, bytes: Vec<u8>, to: &mut WriteHalf<'_>) -> io::Result<()> {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            released(&mut self.controls, self.index, self.half_closes).await;
+            self.view.released().await;
             let (is_discarded, rate) = {
-                let lane = &self.controls.borrow().lanes[self.index];
-                let is_closed = lane.half_closes > self.half_closes;
+                let lane = &self.view.controls.borrow().lanes[self.view.index];
+                let is_closed = lane.half_closes > self.view.half_closes;
                 (is_closed || lane.is_discarding, lane.bytes_per_second)
             };
             if is_discarded {
@@ -144,7 +151,10 @@ impl Sender<'_> {
             let slice = rate.map_or(u64::MAX, |rate| rate.div_ceil(SLICES_PER_SECOND));
             let allowed = self.allowed(slice.min(rest.len() as u64));
             let (now, later) = rest.split_at(allowed.bytes);
-            to.write_all(now).await?;
+            if let Err(error) = to.write_all(now).await {
+                self.back.audible().await;
+                return Err(error);
+            }
             self.count(|traffic| traffic.delivered += now.len() as u64);
             if allowed.is_cut {
                 return Err(io::ErrorKind::ConnectionReset.into());
@@ -163,7 +173,7 @@ impl Sender<'_> {
         let mut allowed = bytes;
         let mut is_cut = false;
         self.shared.controls.send_if_modified(|controls| {
-            let left = &mut controls.lanes[self.index].bytes_left;
+            let left = &mut controls.lanes[self.view.index].bytes_left;
             if let Some(number) = *left {
                 is_cut = bytes > number;
                 allowed = bytes.min(number);
@@ -180,19 +190,14 @@ impl Sender<'_> {
         if due <= Instant::now() {
             return;
         }
-        let (index, half_closes) = (self.index, self.half_closes);
-        let is_over = |controls: &Controls| {
-            let lane = &controls.lanes[index];
-            !is_on(lane) || lane.half_closes > half_closes
-        };
         select! {
             () = sleep_until(due) => {}
-            _ = self.controls.wait_for(is_over) => {}
+            () = self.view.wait_until_not(is_on) => {}
         }
     }
 
     fn count(&self, add: impl FnOnce(&mut Traffic)) {
-        self.shared.statistics.send_modify(|statistics| match self.index {
+        self.shared.statistics.send_modify(|statistics| match self.view.index {
             0 => add(&mut statistics.to_server),
             _ => add(&mut statistics.to_client),
         });
@@ -204,20 +209,47 @@ struct Allowed {
     is_cut: bool,
 }
 
-/// Returns once nothing holds the bytes of this direction back.
-async fn released(controls: &mut watch::Receiver<Controls>, index: usize, half_closes: u64) {
-    let is_released = |controls: &Controls| {
-        let lane = &controls.lanes[index];
-        !lane.is_stalled || lane.half_closes > half_closes
-    };
-    // The sender lives as long as the connection.
-    let _ = controls.wait_for(is_released).await;
+/// The faults of one direction, as one connection sees them.
+#[derive(Clone)]
+struct View {
+    controls: watch::Receiver<Controls>,
+    index: usize,
+    /// Those of the time before this connection do not concern it.
+    half_closes: u64,
 }
 
-/// Returns once this direction has been closed on purpose.
-async fn half_closed(shared: &Shared, index: usize, half_closes: u64) {
-    let mut controls = shared.controls.subscribe();
-    let _ = controls.wait_for(|controls| controls.lanes[index].half_closes > half_closes).await;
+impl View {
+    fn new(shared: &Shared, index: usize) -> Self {
+        let controls = shared.controls.subscribe();
+        let half_closes = controls.borrow().lanes[index].half_closes;
+        Self { controls, index, half_closes }
+    }
+
+    /// Returns once nothing holds the bytes back.
+    async fn released(&mut self) {
+        self.wait_until_not(|lane| lane.is_stalled).await;
+    }
+
+    /// Returns once whoever receives would hear of an end.
+    async fn audible(&mut self) {
+        self.wait_until_not(|lane| lane.is_stalled || lane.is_discarding).await;
+    }
+
+    /// Returns once this direction has been closed on purpose.
+    async fn half_closed(&mut self) {
+        self.wait_until_not(|_| true).await;
+    }
+
+    /// Returns once that fault has ended, or the direction has been closed on purpose.
+    async fn wait_until_not(&mut self, is_on: impl Fn(&LaneControls) -> bool) {
+        let (index, half_closes) = (self.index, self.half_closes);
+        let is_over = |controls: &Controls| {
+            let lane = &controls.lanes[index];
+            !is_on(lane) || lane.half_closes > half_closes
+        };
+        // The sender lives as long as the connection.
+        let _ = self.controls.wait_for(is_over).await;
+    }
 }
 
 #[cfg(test)]
@@ -232,9 +264,8 @@ mod tests {
             let (least, most) = (Duration::from_millis(10), Duration::from_millis(20));
             controls.lanes[0].latency = Some((least, most));
         });
-        let controls = shared.controls.subscribe();
-        let Lane { index, half_closes, random, .. } = Lane::new(&shared, 0, connection);
-        let mut receiver = Receiver { controls, index, half_closes, random };
+        let Lane { view, random, .. } = Lane::new(&shared, 0, connection);
+        let mut receiver = Receiver { view, random };
         (0..50).map(|_| receiver.delay()).collect()
     }
 

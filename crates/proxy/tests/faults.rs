@@ -193,6 +193,66 @@ async fn a_stall_moves_nothing_and_tells_nobody() {
     expect(&mut client, b"other").await;
 }
 
+/// Resets the connection at the end of `from`, and has `to` hear of it only after the fault.
+async fn expect_a_late_reset(proxy: &Proxy, from: TcpStream, to: &mut TcpStream) {
+    from.set_zero_linger().unwrap();
+    drop(from);
+    expect_nothing(to).await;
+    // What is sent to nobody has no answer either.
+    for _ in 0..3 {
+        to.write_all(b"text").await.unwrap();
+        expect_nothing(to).await;
+    }
+    proxy.heal();
+    assert_eq!(read_to_reset(to).await, b"");
+}
+
+#[tokio::test]
+async fn a_reset_during_a_stall_or_a_loss_is_heard_of_when_it_is_over() {
+    for fault in [Fault::Stall, Fault::Discard] {
+        let mut ends = Ends::new().await;
+        ends.proxy.inject(Direction::ToClient, fault);
+        expect_a_late_reset(&ends.proxy, ends.server, &mut ends.client).await;
+
+        let mut ends = Ends::new().await;
+        ends.proxy.inject(Direction::ToServer, fault);
+        expect_a_late_reset(&ends.proxy, ends.client, &mut ends.server).await;
+        ends.proxy.wait_until(|it| it.open == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_not_heard_of_during_a_stall() {
+    let nowhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::start(nowhere.local_addr().unwrap(), 1).await.unwrap();
+    drop(nowhere);
+    proxy.inject(Direction::ToClient, Fault::Stall);
+    let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+    expect_nothing(&mut client).await;
+    proxy.heal();
+    read_to_reset(&mut client).await;
+}
+
+#[tokio::test]
+async fn an_end_during_a_loss_is_told_when_it_is_over() {
+    let mut ends = Ends::new().await;
+    ends.proxy.inject(Direction::ToClient, Fault::Discard);
+    ends.server.write_all(b"answer").await.unwrap();
+    ends.server.shutdown().await.unwrap();
+    expect_nothing(&mut ends.client).await;
+    ends.ask(b"still here").await;
+    ends.proxy.heal();
+    assert_eq!(ends.client.read(&mut [0; 1]).await.unwrap(), 0);
+
+    // Or the connection is reset before.
+    let (mut client, mut server) = connect(&ends.proxy, &ends.listener).await;
+    ends.proxy.inject(Direction::ToClient, Fault::Discard);
+    server.shutdown().await.unwrap();
+    expect_nothing(&mut client).await;
+    ends.proxy.reset();
+    read_to_reset(&mut client).await;
+}
+
 #[tokio::test]
 async fn a_stall_pushes_back() {
     let mut ends = Ends::new().await;
