@@ -51,6 +51,9 @@ pub(crate) struct Telling {
     sent_at: Instant,
     has_told: bool,
     is_over: bool,
+    /// Whether it may end when some children are told and others are not. The first query of the
+    /// roots may, so that another one tells them all.
+    forgets_children: bool,
 }
 
 /// Where a query stands; what follows depends on nothing else.
@@ -111,6 +114,7 @@ impl Telling {
         let changed =
             partition.map_or_else(Arc::default, |partition| Arc::clone(&partition.changed));
         let is_resumed = !request.resume_token.is_empty();
+        let forgets_children = partition.is_none() && number == 1 && !is_resumed;
         let cursor = Cursor::decode(&request.resume_token).filter(|_| is_resumed).unwrap_or(first);
         let stream = store.stream.as_mut().map(|stream| stream.name.clone()).unwrap_or_default();
         drop(store);
@@ -128,6 +132,7 @@ impl Telling {
             sent_at: Instant::now(),
             has_told: false,
             is_over: false,
+            forgets_children,
         })
     }
 
@@ -284,7 +289,7 @@ impl Telling {
         let items = self.with_nonsense(items);
         let mut items = items.into_iter().peekable();
         while items.peek().is_some() {
-            let follows_children = self.cursor.children > 0;
+            let follows_children = self.cursor.children > 0 && !self.forgets_children;
             let mut frame = Frame { follows_children, ..Frame::default() };
             for _ in 0..self.chance.usize(1..=self.faults.rows_per_message.max(1)) {
                 let mut elements = Vec::new();

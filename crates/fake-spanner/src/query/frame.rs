@@ -18,7 +18,7 @@ pub(crate) struct Frame {
     pub(crate) is_chunked: bool,
     /// Whether its first value goes on with the last one of the message before.
     pub(crate) is_continued: bool,
-    /// Whether some children are told already.
+    /// Whether some children are told already, and the others have to follow.
     pub(crate) follows_children: bool,
     pub(crate) token: Bytes,
     pub(crate) is_last: bool,
@@ -26,7 +26,7 @@ pub(crate) struct Frame {
 
 impl Frame {
     /// Whether a query may end too early instead of sending this: not within a value, which would
-    /// be a broken message, and not when some children are told and others are not.
+    /// be a broken message, and not where the other children have to follow.
     pub(crate) fn may_be_the_end(&self) -> bool {
         !self.is_continued && !self.follows_children
     }

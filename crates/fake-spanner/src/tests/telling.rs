@@ -11,7 +11,7 @@ use super::{
     delete, put, server,
 };
 use crate::{
-    Datum, Server, Tokens,
+    Datum, Options, Server, Tokens,
     messages::{KeySet, ReadRequest},
 };
 
@@ -184,6 +184,25 @@ fn a_query_is_resumed_behind_each_of_its_messages() {
                 assert_eq!(count(&rest), expected, "after message {index}");
             }
         }
+    });
+}
+
+#[test]
+fn some_of_the_roots_are_told_and_the_next_query_tells_them_all() {
+    block_on(async {
+        let mut counts = HashSet::new();
+        for seed in 0..20 {
+            let faults = Faults { seed, end: 300, ..Faults::none() };
+            let options = Options { partitions: 60, faults, ..Options::default() };
+            let server = Server::start(options).unwrap();
+            let mut client = Client::connect(&server).await;
+            let query = Query::of(None, server.now(), None);
+            let mut told = async || client.rows(query.clone()).await.unwrap().len();
+            counts.insert(told().await);
+            server.set_faults(Faults::none());
+            assert_eq!(told().await, 3, "records of twenty partitions each");
+        }
+        assert!(counts.contains(&1) && counts.contains(&3), "{counts:?}");
     });
 }
 

@@ -52,6 +52,10 @@ pub(super) struct Reader {
     pub(super) has_told: bool,
     /// Whether the query has told of children.
     pub(super) has_children: bool,
+    /// Whether it has told of one that no query before had told of.
+    has_new_children: bool,
+    /// All of which any query has told.
+    announced: HashSet<String>,
     layout: Recent,
     said: Said,
     /// Transactions of which more is to come.
@@ -91,6 +95,8 @@ impl Reader {
             query: None,
             has_told: false,
             has_children: false,
+            has_new_children: false,
+            announced: HashSet::new(),
             layout: Recent::default(),
             said: Said::default(),
             unfinished: HashSet::new(),
@@ -130,6 +136,7 @@ impl Reader {
         self.has_told = false;
         // A query that was given up may have told some of the children only.
         self.has_children = false;
+        self.has_new_children = false;
         let statement = self.shared.statement(self.token.as_deref(), from);
         self.query = Some(Query::start(&self.shared, statement));
     }
@@ -248,6 +255,9 @@ impl Reader {
             false => Place::from(record.start),
         };
         let start = start.position()?;
+        for child in &record.children {
+            self.has_new_children |= self.announced.insert(child.token.clone());
+        }
         let partition = |child: crate::record::Child| {
             let mut partition = Partition::new(child.token);
             let parents = if is_root { Vec::new() } else { child.parents };
@@ -303,7 +313,9 @@ impl Reader {
     }
 
     fn end_clean(&mut self) -> Result<()> {
-        if self.has_children {
+        // The roots are asked for until none is new: one that was left out would never be read. To
+        // ask each partition that ends once more would make all its children wait.
+        if self.has_children && (self.token.is_some() || !self.has_new_children) {
             self.finish();
             return Ok(());
         }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rowtide_core::{Error, PartitionId, Result, async_trait};
 use tokio::{sync::Mutex, time::sleep};
 
-use super::{Clock, Place, Reader, Room, Shared, SnapshotReader, snapshot};
+use super::{Clock, Place, ROOT, Reader, Room, Shared, SnapshotReader, snapshot};
 use crate::{
     catalog::Catalog,
     client::{Cell, Client, Code, Failure, Raw, ReadRequest, Rows, Statement, Type, Work},
@@ -48,6 +48,13 @@ pub(super) fn second(second: i64) -> Timestamp {
 
 pub(super) fn heartbeat(at: Timestamp) -> Step {
     Step::Row(format!(r#"{{"heartbeat_record":{{"timestamp":"{at}"}}}}"#))
+}
+
+pub(super) fn child(token: &str) -> Step {
+    let child = format!(r#"{{"token":"{token}","parent_partition_tokens":[]}}"#);
+    let start = format!(r#""start_timestamp":"{}""#, second(6_900));
+    let record = format!(r#"{{{start},"record_sequence":"1","child_partitions":[{child}]}}"#);
+    Step::Row(format!(r#"{{"child_partitions_record":{record}}}"#))
 }
 
 /// All that readers share, of a stream that keeps an hour.
@@ -251,6 +258,22 @@ mod tests {
         let mut reader = reader(&shared, "a", second(6_900));
         let told = timeout(HOUR, reader.next()).await.expect("something is told");
         assert_eq!(told.unwrap_err().kind(), &ErrorKind::Transient);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn roots_that_a_query_leaves_out_are_told_by_the_next_one() {
+        let script: Script = |number| match number {
+            0 => vec![child("a")],
+            _ => vec![child("a"), child("b")],
+        };
+        let shared = shared(script, "").await.unwrap();
+        let mut reader = reader(&shared, ROOT, second(6_900));
+        let mut tokens = Vec::new();
+        while let Some(event) = reader.next().await.unwrap() {
+            let Event::Children { partitions } = event else { continue };
+            tokens.extend(partitions.into_iter().map(|partition| partition.id.to_string()));
+        }
+        assert!(tokens.iter().any(|token| token == "b"), "{tokens:?}");
     }
 
     #[tokio::test(start_paused = true)]
