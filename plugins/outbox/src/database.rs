@@ -29,6 +29,12 @@ pub(crate) trait Database: Send + Sync {
     /// Tells this server from another one at the same address. Keys of another one mean nothing.
     fn identity(&self) -> &str;
 
+    /// The end of the database's log when it was opened. What a position says that needs more of the
+    /// log is of a history that the server has lost: its disk was put back to an earlier state.
+    fn log_end(&self) -> u64 {
+        0
+    }
+
     /// Starts to read on a connection of its own, with `done = "keep"` right behind `cursor`. Holds
     /// no transaction between two pages.
     ///

@@ -128,11 +128,16 @@ impl Outbox {
         if self.config.done == Done::Keep {
             return Err(other_done());
         }
-        if position.server != self.database.identity() {
+        if position.server != self.database.identity() || self.has_lost(&run, position.log_end) {
             return Ok(Default::default());
         }
         let keys = self.pending.unsettled(&run, keys);
         Ok((run, keys))
+    }
+
+    /// Whether the server has lost what another opening read: its numbers may be given out again.
+    fn has_lost(&self, run: &str, log_end: u64) -> bool {
+        run != self.pending.run() && log_end > self.database.log_end()
     }
 
     async fn settle(&self, run: &str, keys: &Keys) -> Result<()> {
@@ -157,12 +162,14 @@ impl Outbox {
             (Progress::Kept(_), Done::Keep) if !is_here => Err(other_server()),
             (Progress::Kept(cursor), Done::Keep) => Ok(cursor),
             (Progress::Pending { run, keys }, Done::Delete | Done::Mark) => {
+                let is_here = is_here && !self.has_lost(&run, position.log_end);
                 let keys = if is_here { keys } else { Keys::default() };
                 if !is_here {
                     tracing::warn!(
-                        "the saved position is of another server, or of the outbox before it was \
-                         emptied or written anew, and so are the numbers in it; messages that were \
-                         delivered and are still in the outbox come again"
+                        "the saved position is of another server, of an earlier state of its disk, \
+                         or of the outbox before it was emptied or written anew, and so are the \
+                         numbers in it; messages that were delivered and are still in the outbox \
+                         come again"
                     );
                 }
                 self.pending.resume(&run, keys);
@@ -251,7 +258,7 @@ mod tests {
             seqs.for_each(|seq| keys.insert(&Key::Seq(seq)));
             let run = self.outbox.pending.run().to_owned();
             let progress = Progress::Pending { run, keys };
-            let position = OutboxPosition { server: "gated".to_owned(), progress };
+            let position = OutboxPosition { server: "gated".to_owned(), log_end: 0, progress };
             (PartitionId::new("outbox"), position.encode().unwrap())
         }
     }

@@ -52,6 +52,7 @@ pub(super) struct MySqlOutbox {
     config: OutboxConfig,
     table: TableName,
     identity: String,
+    log_end: u64,
     statements: Statements,
     lock: Lock,
     settling: Mutex<Rested<MySqlConnection>>,
@@ -75,7 +76,11 @@ pub(super) async fn open(
     let name = lock_name(&mut connection, &table).await?;
     let lock = Lock::acquire(&options, name, context).await?;
     let (found, messages) = look(config, &table, &mut connection).await?;
+    let log = snapshot::log(&mut connection).await;
+    let (log_end, _) =
+        log.map_err(|error| failure("failed to ask for the log of InnoDB", error))?;
     let outbox = MySqlOutbox {
+        log_end,
         identity: found.identity(&mut connection).await?,
         statements: Statements::new(config, &table, &found, &messages),
         settling: Mutex::default(),
@@ -116,6 +121,10 @@ async fn lock_name(connection: &mut MySqlConnection, table: &TableName) -> Resul
 impl Database for MySqlOutbox {
     fn identity(&self) -> &str {
         &self.identity
+    }
+
+    fn log_end(&self) -> u64 {
+        self.log_end
     }
 
     async fn reader(&self, _cursor: Option<Cursor>) -> Result<Box<dyn Reader>> {

@@ -52,6 +52,7 @@ struct Postgres {
     config: OutboxConfig,
     options: PgConnectOptions,
     identity: String,
+    log_end: u64,
     statements: Arc<Statements>,
     lock: Lock,
     /// For all that is not reading; made anew after an error.
@@ -97,11 +98,12 @@ pub(crate) async fn open(
         }
         lock
     };
-    let identity = catalog::identity(&mut connection, table, config.done).await?;
+    let (identity, log_end) = catalog::identity(&mut connection, table, config.done).await?;
     let database = Postgres {
         config: config.clone(),
         options,
         identity,
+        log_end,
         statements: Arc::new(found.statements),
         lock,
         connection: Mutex::new(Some(connection)),
@@ -183,6 +185,10 @@ async fn checked(config: &OutboxConfig, connection: &mut PgConnection) -> Result
 impl Database for Postgres {
     fn identity(&self) -> &str {
         &self.identity
+    }
+
+    fn log_end(&self) -> u64 {
+        self.log_end
     }
 
     async fn reader(&self, cursor: Option<Cursor>) -> Result<Box<dyn Reader>> {

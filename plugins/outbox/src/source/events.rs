@@ -36,6 +36,8 @@ pub(crate) struct Events {
     attested: Option<Timestamp>,
     /// That what was yielded last is not durable yet.
     waiting: Option<Waiting>,
+    /// The end of the log behind what was yielded.
+    log_end: u64,
 }
 
 /// A position covers all that was yielded before it, so it waits for all of that.
@@ -50,7 +52,14 @@ const WAIT_MAX: Duration = Duration::from_millis(500);
 
 impl Events {
     pub(crate) fn new(outbox: Arc<Outbox>, cursor: Option<Cursor>) -> Self {
-        Self { outbox, left_out: Keys::default(), cursor, attested: None, waiting: None }
+        Self {
+            outbox,
+            left_out: Keys::default(),
+            cursor,
+            attested: None,
+            waiting: None,
+            log_end: 0,
+        }
     }
 
     /// Must be called before a pass begins: what is settled later may be in its pages, and what is
@@ -87,6 +96,9 @@ impl Events {
         let of_part = if is_durable && !keeps { Ending::Position } else { Ending::Open };
         let of_page = if is_durable { Ending::Position } else { Ending::Open };
         let has_rows = !page.rows.is_empty();
+        if has_rows && !keeps {
+            self.log_end = self.log_end.max(page.log_end);
+        }
         let mut batch = Batch::default();
         for row in page.rows {
             if self.left_out.contains(&row.key) {
@@ -150,7 +162,8 @@ impl Events {
             _ => Progress::Pending { run: pending.run().to_owned(), keys: pending.keys() },
         };
         let server = self.outbox.database.identity().to_owned();
-        let position = OutboxPosition { server, progress }.encode()?;
+        let log_end = self.log_end;
+        let position = OutboxPosition { server, log_end, progress }.encode()?;
         Ok(match self.attested {
             Some(time) => position.as_of(time),
             None => position,

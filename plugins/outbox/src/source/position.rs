@@ -9,6 +9,9 @@ use crate::keys::Keys;
 pub(crate) struct OutboxPosition {
     /// Tells the server from another one at the same address.
     pub(crate) server: String,
+    /// The end of the database's log behind the rows, unless that does not matter.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) log_end: u64,
     pub(crate) progress: Progress,
 }
 
@@ -54,6 +57,10 @@ pub(crate) struct Reading {
     pub(crate) snapshot: String,
     /// The number of the last row that was read.
     pub(crate) after: i64,
+}
+
+fn is_zero(log_end: &u64) -> bool {
+    *log_end == 0
 }
 
 impl OutboxPosition {

@@ -1,6 +1,8 @@
 //! The relay of an outbox in MariaDB, beside what every source must do.
 
 mod batches;
+#[path = "../relay/disk.rs"]
+mod disk;
 #[path = "../relay/endurance.rs"]
 mod endurance;
 mod exclusion;
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
             setup::a_table_that_is_not_numbered_is_refused_until_it_is_set_up,
             setup::without_an_order_no_column_is_needed,
             setup::messages_cannot_be_kept,
+            upkeep::a_disk_that_is_put_back_costs_no_new_message,
             upkeep::marked_rows_are_removed_after_their_time,
             upkeep::a_writer_that_stays_open_is_told_of_and_holds_nobody_up,
         ],

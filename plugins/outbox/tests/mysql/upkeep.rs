@@ -1,11 +1,13 @@
 //! What goes on beside the reading.
 
+use rowtide_core::Position;
 use serde_json::json;
 use sqlx::Executor;
 
 use crate::{
+    disk::Copy,
     log::Log,
-    relay::{Outcome, Relay, context, run},
+    relay::{Outcome, Relay, context, labels, run},
     world::World,
 };
 
@@ -73,4 +75,47 @@ pub(crate) fn a_writer_that_stays_open_is_told_of_and_holds_nobody_up() -> Outco
         }
         Ok(())
     })
+}
+
+/// A volume that is put back to an earlier state, while the service goes on to write.
+pub(crate) fn a_disk_that_is_put_back_costs_no_new_message() -> Outcome {
+    run(async {
+        let world = World::new().await?;
+        world.execute("CREATE TABLE elsewhere (n int)").await?;
+        let backup = world.while_stopped(Copy::take).await?;
+        for _ in 0..3 {
+            world.execute("INSERT INTO outbox (type) VALUES ('old')").await?;
+        }
+        world.execute("INSERT INTO elsewhere SELECT seq FROM seq_1_to_10000").await?;
+        let saved = {
+            let source = world.open(json!({}), &context()).await?;
+            let mut relay = Relay::new(&*source, None);
+            relay.read(3).await?;
+            relay.position.clone().ok_or("no position")?
+        };
+        world.while_stopped(|_| backup.put_back()).await?;
+        // It has the number of one that was delivered.
+        world.execute("INSERT INTO outbox (type) VALUES ('new')").await?;
+        let source = world.open(json!({}), &context()).await?;
+        let mut relay = Relay::new(&*source, None);
+        relay.read(1).await?;
+        let now = relay.position.clone().ok_or("no position")?;
+        drop(relay);
+        drop(source);
+        // A copied file is a younger one; a volume that is put back has the same.
+        let saved = serde_json::to_string(&saved)?.replace(&server(&saved)?, &server(&now)?);
+        let source = world.open(json!({}), &context()).await?;
+        let mut relay = Relay::new(&*source, Some(serde_json::from_str(&saved)?));
+        // What the engine does at a start.
+        relay.acknowledge().await?;
+        relay.acknowledge().await?;
+        assert_eq!(labels(&relay.read(1).await?), ["new"]);
+        Ok(())
+    })
+}
+
+/// As which server a position has it.
+fn server(position: &Position) -> Outcome<String> {
+    let text = serde_json::to_string(position)?;
+    Ok(text.split("\\\"").nth(3).ok_or("no server")?.to_owned())
 }

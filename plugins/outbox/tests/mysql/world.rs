@@ -55,6 +55,19 @@ impl World {
         Ok(())
     }
 
+    /// Does something to the folder of the server, which does not run meanwhile.
+    pub(crate) async fn while_stopped<T>(
+        &self,
+        act: impl FnOnce(String) -> Outcome<T>,
+    ) -> Outcome<T> {
+        let query = sqlx::query_scalar("SELECT @@datadir");
+        let folder = query.fetch_one(&mut self.connect().await?).await?;
+        self.server.stop()?;
+        let done = act(folder)?;
+        self.server.restart()?;
+        Ok(done)
+    }
+
     pub(crate) async fn count(&self, query: &str) -> Outcome<i64> {
         let query = sqlx::query_scalar(AssertSqlSafe(query.to_owned()));
         Ok(query.fetch_one(&mut self.connect().await?).await?)

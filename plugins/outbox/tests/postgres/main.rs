@@ -1,6 +1,8 @@
 //! The relay of an outbox in PostgreSQL, beside what every source must do.
 
 mod batches;
+#[path = "../relay/disk.rs"]
+mod disk;
 #[path = "../relay/endurance.rs"]
 mod endurance;
 mod exclusion;
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
             upkeep::a_message_is_guarded_against_its_own_transaction,
             upkeep::what_was_saved_and_is_still_there_is_deleted_and_not_read_again,
             upkeep::messages_that_reuse_the_numbers_of_delivered_ones_are_delivered,
+            upkeep::a_disk_that_is_put_back_costs_no_new_message,
             upkeep::marked_rows_are_removed_after_their_time,
             upkeep::a_writer_that_stays_open_is_told_of_and_holds_nobody_up,
         ],

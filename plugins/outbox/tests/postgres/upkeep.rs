@@ -4,6 +4,7 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
 use crate::{
+    disk::Copy,
     log::Log,
     relay::{Outcome, Relay, context, labels, run, text},
     setup::MESSAGE,
@@ -107,6 +108,36 @@ pub(crate) fn messages_that_reuse_the_numbers_of_delivered_ones_are_delivered() 
                 relay.acknowledge().await?;
             }
         }
+        Ok(())
+    })
+}
+
+/// A volume that is put back to an earlier state, while the service goes on to write.
+pub(crate) fn a_disk_that_is_put_back_costs_no_new_message() -> Outcome {
+    run(async {
+        let world = World::empty().await?;
+        world.setup(json!({})).await?;
+        world.execute("CREATE TABLE elsewhere (n int)").await?;
+        let backup = world.while_stopped(Copy::take).await?;
+        for _ in 0..3 {
+            world.execute(MESSAGE).await?;
+        }
+        world.execute("INSERT INTO elsewhere SELECT generate_series(1, 10000)").await?;
+        let saved = {
+            let source = world.open(json!({}), &context()).await?;
+            let mut relay = Relay::new(&*source, None);
+            relay.read(3).await?;
+            relay.position.clone().ok_or("no position")?
+        };
+        world.while_stopped(|_| backup.put_back()).await?;
+        // It has the number of one that was delivered.
+        world.execute(&MESSAGE.replace("made", "new")).await?;
+        let source = world.open(json!({}), &context()).await?;
+        let mut relay = Relay::new(&*source, Some(saved));
+        // What the engine does at a start.
+        relay.acknowledge().await?;
+        relay.acknowledge().await?;
+        assert_eq!(labels(&relay.read(1).await?), ["new"]);
         Ok(())
     })
 }

@@ -35,6 +35,19 @@ pub(super) struct Held {
     uses: u64,
 }
 
+/// Where the log of InnoDB ends, and how much of it is on the disk. Servers that do not tell are
+/// taken at their word that what is committed is durable.
+pub(super) async fn log(connection: &mut MySqlConnection) -> sqlx::Result<(u64, u64)> {
+    let rows: Vec<(String, String)> =
+        sqlx::query_as(LOG).persistent(false).fetch_all(connection).await?;
+    let (mut end, mut durable) = (0, 0);
+    for (name, value) in rows {
+        let place = if name.contains("current") { &mut end } else { &mut durable };
+        *place = value.parse().unwrap_or_default();
+    }
+    Ok(if durable == 0 { (0, 0) } else { (end, durable) })
+}
+
 /// When a snapshot was taken.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
@@ -112,17 +125,10 @@ impl Held {
         &mut self.connection
     }
 
-    /// Where the log of InnoDB ends, and how much of it is on the disk. Servers that do not tell are
-    /// taken at their word that what is committed is durable.
+    /// See [`log`].
     pub(super) async fn log(&mut self) -> Result<(u64, u64)> {
-        let rows = sqlx::query_as(LOG).persistent(false).fetch_all(&mut self.connection).await;
-        let (mut end, mut durable) = (0, 0);
-        let rows: Vec<(String, String)> = self.asked(rows)?;
-        for (name, value) in rows {
-            let place = if name.contains("current") { &mut end } else { &mut durable };
-            *place = value.parse().unwrap_or_default();
-        }
-        Ok(if durable == 0 { (0, 0) } else { (end, durable) })
+        let answer = log(&mut self.connection).await;
+        self.asked(answer)
     }
 
     pub(super) fn asked<T>(&self, answer: sqlx::Result<T>) -> Result<T> {

@@ -4,6 +4,7 @@ use rowtide_core::{Column, Error, Result};
 use rowtide_sql::{Dialect, TableName, failure};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row, postgres::PgRow};
 
+use super::reader::log_place;
 use crate::{
     config::{Done, OutboxConfig},
     database::postgres::values::Wire,
@@ -139,12 +140,12 @@ impl Index {
 /// What tells this table of this server from any other: the cluster, its history, the table's own
 /// number, and, unless rows are kept, that of the file that it is in: `TRUNCATE … RESTART IDENTITY`
 /// begins another one, and the numbers from 1 again. What is kept goes by transactions, which no
-/// other file gives out again.
+/// other file gives out again. And the end of the server's log.
 pub(super) async fn identity(
     connection: &mut PgConnection,
     table: i64,
     done: Done,
-) -> Result<String> {
+) -> Result<(String, u64)> {
     let doing = |error| failure("failed to ask the server who it is", error);
     let query = SERVER.replace("$table", &table.to_string());
     let row = connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(query))).await.map_err(doing)?;
@@ -160,13 +161,15 @@ pub(super) async fn identity(
         return Err(Error::transient(message).key("database").help("name the primary"));
     }
     let system: String = row.try_get("system").map_err(doing)?;
-    Ok(match done {
+    let log_end: String = row.try_get("log_end").map_err(doing)?;
+    let identity = match done {
         Done::Keep => format!("{system}/{table}"),
         Done::Delete | Done::Mark => {
             let file: i64 = row.try_get("file").map_err(doing)?;
             format!("{system}/{table}/{file}")
         }
-    })
+    };
+    Ok((identity, log_place(&log_end)?))
 }
 
 /// Refuses rows whose transactions this cluster has yet to begin: no snapshot sees them until then,
@@ -229,6 +232,8 @@ const SERVER: &str = "
 SELECT current_setting('server_version_num')::int4 AS version,
        pg_is_in_recovery() AS is_standby,
        coalesce(pg_relation_filenode($table::oid)::int8, 0) AS file,
+       CASE WHEN pg_is_in_recovery() THEN '0'
+            ELSE (pg_current_wal_insert_lsn() - '0/0')::text END AS log_end,
        CASE WHEN pg_is_in_recovery() THEN ''
             ELSE concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
                            left(pg_walfile_name(pg_current_wal_lsn()), 8),

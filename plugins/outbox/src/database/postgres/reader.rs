@@ -240,6 +240,6 @@ fn doing(error: sqlx::Error) -> Error {
     failure("failed to read the outbox", error)
 }
 
-fn log_place(text: &str) -> Result<u64> {
+pub(super) fn log_place(text: &str) -> Result<u64> {
     text.parse().map_err(|_| Error::fatal("the server tells a place in its log that is none"))
 }
