@@ -70,6 +70,10 @@ impl Round<'_> {
             Ok(entries) => entries,
             Err(error) => {
                 let entries = crate::history::read(&history).unwrap_or_default();
+                let is_start = |entry: &Entry| matches!(entry.what, What::Process { .. });
+                if !entries.iter().any(is_start) {
+                    return Err(error);
+                }
                 let again = report::failures(&entries, &[], &history)?;
                 let log = end_of_log(&folder.join("instance-0.log"));
                 return Ok(Verdict::Failed(format!("{error}\n{again}the log ends with\n{log}")));
