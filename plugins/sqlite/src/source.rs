@@ -61,7 +61,10 @@ impl Source for SqliteSource {
 
     fn read(&self, partition: &Partition, from: Option<Position>) -> EventStream<'_> {
         match from.or_else(|| partition.start.clone()) {
-            Some(from) => reader::start(self.config.clone(), self.pipeline.clone(), from),
+            Some(from) => {
+                let saved = self.pruner.saved();
+                reader::start(self.config.clone(), self.pipeline.clone(), from, saved)
+            }
             None => {
                 let message = format!("partition `{}` has no position to start at", partition.id);
                 let error = Error::position_lost(message)

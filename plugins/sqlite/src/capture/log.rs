@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
-use rowtide_core::{Change, ChangeId, Error, Operation, Result, Row, Value};
+use rowtide_core::{Change, ChangeId, Error, ErrorKind, Operation, Result, Row, Value};
 use rusqlite::{Connection, types::ValueRef};
 use sha2::{Digest as _, Sha256};
 
@@ -44,9 +44,10 @@ pub(crate) struct Span {
 #[derive(Debug)]
 pub(crate) struct LogBatch {
     pub(crate) changes: Vec<Change>,
-    /// The last row read. Smaller than `up_to` where the batch was full or a table was captured.
+    /// The last row read. Smaller than `up_to` where the batch was full, before a table that was
+    /// captured, and before a hole.
     pub(crate) last: i64,
-    /// The batch ends with this row, after `changes`: what a pipeline does then is not a change.
+    /// The batch is this row alone: what a pipeline does then is not a change, and may be its end.
     pub(crate) captured: Option<Captured>,
 }
 
@@ -72,11 +73,18 @@ pub(crate) enum Reason {
 /// Reads the log rows of `span` that say something to this pipeline.
 ///
 /// # Errors
-/// `PositionLost` if the log or a row of it is missing.
+/// `PositionLost` if the log is missing, or its first row of `span`. Before a hole further on the
+/// batch ends, so that what is before it can be delivered.
 pub(crate) fn read(connection: &Connection, layouts: &mut Layouts, span: Span) -> Result<LogBatch> {
     let mut reader = Reader::new(layouts, span);
     while !reader.is_full() && reader.batch.last < span.up_to {
-        reader.run(connection)?;
+        match reader.run(connection) {
+            Err(error) if *error.kind() == ErrorKind::PositionLost && reader.whole > span.after => {
+                reader.batch.last = reader.whole;
+                break;
+            }
+            result => result?,
+        }
     }
     Ok(reader.batch)
 }
@@ -90,6 +98,10 @@ struct Reader<'a> {
     layout: Option<Arc<Layout>>,
     /// The first image of an update, whose second follows; the batch is not full between them.
     before: Option<Row>,
+    /// The last row that was read and is no first image.
+    whole: i64,
+    /// Whether the next row must begin a batch.
+    is_cut: bool,
     /// The row being taken, and when it was logged.
     id: i64,
     at: (f64, Option<Timestamp>),
@@ -99,11 +111,25 @@ impl<'a> Reader<'a> {
     fn new(layouts: &'a mut Layouts, span: Span) -> Self {
         let batch = LogBatch { changes: Vec::new(), last: span.after, captured: None };
         let at = (f64::NAN, None);
-        Self { layouts, span, batch, bytes: 0, rows: 0, layout: None, before: None, id: 0, at }
+        let whole = span.after;
+        Self {
+            layouts,
+            span,
+            batch,
+            bytes: 0,
+            rows: 0,
+            layout: None,
+            before: None,
+            whole,
+            is_cut: false,
+            id: 0,
+            at,
+        }
     }
 
     fn is_full(&self) -> bool {
         self.batch.captured.is_some()
+            || self.is_cut
             || (self.before.is_none()
                 && (self.bytes >= self.span.bytes_max || self.rows >= self.span.rows_max))
     }
@@ -131,8 +157,14 @@ impl<'a> Reader<'a> {
                 }
             }
             self.take(id, row)?;
+            if self.is_cut {
+                return Ok(());
+            }
             self.batch.last = id;
             self.rows += 1;
+            if self.before.is_none() {
+                self.whole = id;
+            }
             if self.is_full() {
                 return Ok(());
             }
@@ -153,7 +185,14 @@ impl<'a> Reader<'a> {
         if !layout.included {
             return Ok(());
         }
+        if self.before.is_some() && operation != operation::UPDATE_AFTER {
+            return Err(unknown(id));
+        }
         if operation == operation::CAPTURED {
+            self.is_cut = self.batch.last > self.span.after;
+            if self.is_cut {
+                return Ok(());
+            }
             let reason: String = row.get(FIXED).map_err(doing)?;
             let reason = if reason == FIRST { Reason::First } else { Reason::Again };
             let empty = row.get(FIXED + 1).map_err(doing)?;
@@ -169,9 +208,6 @@ impl<'a> Reader<'a> {
         }
         self.id = id;
         let image = image(row, FIXED, layout.table.columns.len()).map_err(doing)?;
-        if self.before.is_some() && operation != operation::UPDATE_AFTER {
-            return Err(unknown(id));
-        }
         match operation {
             operation::UPDATE_BEFORE => self.before = Some(image),
             operation::UPDATE_AFTER => {

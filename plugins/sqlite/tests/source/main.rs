@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 mod faults;
+mod holes;
 mod renames;
 mod resumption;
 mod support;

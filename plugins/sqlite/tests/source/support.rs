@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use futures_util::StreamExt;
 use rowtide_core::{
-    Change, Context, Error, Event, EventStream, Operation, Partition, Position, Result, Shutdown,
-    Source, Value, plugin::SourceFactory, registry, settings::Settings,
+    Change, Context, Error, ErrorKind, Event, EventStream, Operation, Partition, Position, Result,
+    Shutdown, Source, Value, plugin::SourceFactory, registry, settings::Settings,
 };
 use rowtide_sqlite as _;
 use rusqlite::Connection;
@@ -79,6 +79,22 @@ impl Upstream {
         until_idle(&mut stream).await
     }
 
+    /// What ends the reading from `from`, once all before it is saved.
+    pub(crate) async fn end(&self, partition: &Partition, from: &Position) -> ErrorKind {
+        let source = self.open().await;
+        let mut stream = source.read(partition, Some(from.clone()));
+        loop {
+            let event = match next(&mut stream).await {
+                Ok(event) => event,
+                Err(error) => return error.kind().clone(),
+            };
+            assert!(!matches!(event, Event::Idle { .. } | Event::Finished), "there is no error");
+            if let Some(position) = position(&event) {
+                source.acknowledge(&[(partition.id.clone(), position.clone())]).await.unwrap();
+            }
+        }
+    }
+
     pub(crate) fn table(&self, name: &str) -> Vec<String> {
         let connection = self.connect();
         let mut statement = connection.prepare(&format!("SELECT * FROM \"{name}\"")).unwrap();
@@ -140,7 +156,7 @@ pub(crate) fn operations(events: &[Event]) -> Vec<&'static str> {
     changes(events).iter().map(|change| change.operation.name()).collect()
 }
 
-pub(crate) fn kind(result: Result<Vec<Event>>) -> rowtide_core::ErrorKind {
+pub(crate) fn kind(result: Result<Vec<Event>>) -> ErrorKind {
     let error: Error = result.expect_err("there is no error");
     error.kind().clone()
 }
