@@ -243,11 +243,16 @@ impl Reader {
         self.retreats = 0;
     }
 
-    fn tell_children(&mut self, record: ChildrenRecord) -> Result<()> {
+    fn tell_children(&mut self, mut record: ChildrenRecord) -> Result<()> {
         self.unfinished.clear();
         self.flush()?;
         self.has_told = true;
         self.has_children = true;
+        record.children.retain(|child| self.announced.insert(child.token.clone()));
+        if record.children.is_empty() {
+            return Ok(());
+        }
+        self.has_new_children = true;
         let is_root = self.token.is_none();
         // What the root does not want, its children do not want either.
         let start = match is_root && self.place.told_up_to() >= record.start {
@@ -255,9 +260,6 @@ impl Reader {
             false => Place::from(record.start),
         };
         let start = start.position()?;
-        for child in &record.children {
-            self.has_new_children |= self.announced.insert(child.token.clone());
-        }
         let partition = |child: crate::record::Child| {
             let mut partition = Partition::new(child.token);
             let parents = if is_root { Vec::new() } else { child.parents };

@@ -273,7 +273,7 @@ mod tests {
             let Event::Children { partitions } = event else { continue };
             tokens.extend(partitions.into_iter().map(|partition| partition.id.to_string()));
         }
-        assert!(tokens.iter().any(|token| token == "b"), "{tokens:?}");
+        assert_eq!(tokens, ["a", "b"], "each once");
     }
 
     #[tokio::test(start_paused = true)]
