@@ -129,12 +129,13 @@ async fn a_vacuum_and_checkpoints_of_the_log_do_not_disturb() {
         let event = next(&mut stream).await.unwrap();
         replica.apply(&[event]);
     }
-    application.execute_batch("CREATE TABLE last (x INTEGER PRIMARY KEY)").unwrap();
+    // By name the last, so that it is read once all others are.
+    application.execute_batch("CREATE TABLE the_last (x INTEGER PRIMARY KEY)").unwrap();
     loop {
         let event = next(&mut stream).await.unwrap();
         let is_last = changes(std::slice::from_ref(&event))
             .iter()
-            .any(|it| it.operation == Operation::SnapshotEnd && &*it.table.name == "last");
+            .any(|it| it.operation == Operation::SnapshotEnd && &*it.table.name == "the_last");
         replica.apply(&[event]);
         if is_last {
             break;
