@@ -45,8 +45,8 @@ pub(crate) fn takes_the_requests() -> Outcome<()> {
     }
     let reads: Vec<_> = queries.iter().filter(|request| request["sql"] == READ).collect();
     let tokens: Vec<_> = reads.iter().map(|request| request["params"]["p3"].clone()).collect();
-    if tokens != [Value::Null, json!("the-token")] {
-        return Err(format!("the roots, and then the one partition; not {tokens:?}").into());
+    if tokens != [Value::Null, Value::Null, json!("the-token")] {
+        return Err(format!("the roots twice, and then the one partition; not {tokens:?}").into());
     }
     for request in reads {
         // The end is proved from behind, by a heartbeat that does not keep it waiting.

@@ -77,8 +77,11 @@ ANSWERS = {
     ),
 }
 
+# The roots are asked for until none is new.
+ROOTS = [[[[], [], [[START, "00000000", [["the-token", []]]]]]]]
 READS = [
-    [[[[], [], [[START, "00000000", [["the-token", []]]]]]]],
+    ROOTS,
+    ROOTS,
     [[[[CHANGE], [], []], [[], [[END]], []]]],
 ]
 
