@@ -64,7 +64,7 @@ pub(crate) fn register(
 }
 
 /// Makes sure that `pipeline`, which goes on after the row `id`, keeps others from pruning what it
-/// needs: a teardown took it out, or it had ended. Writes only then.
+/// needs: a teardown took it out, it had ended, or its checkpoint was rolled back. Writes only then.
 pub(crate) fn resume(
     connection: &Connection,
     names: &Names,
@@ -73,10 +73,14 @@ pub(crate) fn resume(
 ) -> Result<()> {
     let table = names.pipeline();
     let doing = |error| failure(format!("failed to register pipeline `{pipeline}`"), error);
-    let select = format!("SELECT NOT finished FROM {table} WHERE name = ?");
-    let is_active: Option<bool> =
-        connection.query_row(&select, [pipeline], |row| row.get(0)).optional().map_err(doing)?;
-    if is_active == Some(true) {
+    let select = format!(
+        "SELECT NOT finished AND coalesce(acknowledged, started) <= ?2 FROM {table} WHERE name = ?1"
+    );
+    let is_kept: Option<bool> = connection
+        .query_row(&select, params![pipeline, id], |row| row.get(0))
+        .optional()
+        .map_err(doing)?;
+    if is_kept == Some(true) {
         return Ok(());
     }
     let insert =
@@ -103,18 +107,16 @@ pub(crate) fn forget(connection: &Connection, names: &Names, pipeline: &str) -> 
     Ok(())
 }
 
-/// Writes down what `pipeline` has acknowledged; never goes back.
+/// Writes down what `pipeline` has acknowledged. This goes back only with a checkpoint that was
+/// rolled back, and then must: what was delivered since is read again.
 pub(crate) fn acknowledge(
     connection: &Connection,
     names: &Names,
     pipeline: &str,
     acknowledged: Acknowledged,
 ) -> Result<()> {
-    let update = format!(
-        "UPDATE {} SET acknowledged = max(coalesce(acknowledged, started), ?2), finished = ?3 \
-         WHERE name = ?1",
-        names.pipeline()
-    );
+    let update =
+        format!("UPDATE {} SET acknowledged = ?2, finished = ?3 WHERE name = ?1", names.pipeline());
     let fields = params![pipeline, acknowledged.id, acknowledged.is_finished];
     connection.execute(&update, fields).map_err(|error| {
         failure(format!("failed to write down how far pipeline `{pipeline}` is"), error)
@@ -178,7 +180,6 @@ mod tests {
         expect("a", 3);
         acknowledge(&connection, &names, "a", at(8)).unwrap();
         expect("b", 4);
-        acknowledge(&connection, &names, "a", at(2)).unwrap();
         acknowledge(&connection, &names, "b", at(9)).unwrap();
         expect("a", 8);
         acknowledge(&connection, &names, "a", Acknowledged { id: 8, is_finished: true }).unwrap();
@@ -195,6 +196,20 @@ mod tests {
         acknowledge(&connection, &names, "p", Acknowledged { id: 8, is_finished: true }).unwrap();
         resume(&connection, &names, "p", 8).unwrap();
         assert_eq!(slowest(&connection, &names).unwrap().unwrap().id, 8);
+    }
+
+    #[test]
+    fn a_pipeline_whose_checkpoint_was_rolled_back_needs_the_rows_again() {
+        let (connection, names) = table();
+        let needs = |id| assert_eq!(slowest(&connection, &names).unwrap().unwrap().id, id);
+        register(&connection, &names, "p", 3).unwrap();
+        acknowledge(&connection, &names, "p", at(20)).unwrap();
+        resume(&connection, &names, "p", 12).unwrap();
+        needs(12);
+        acknowledge(&connection, &names, "p", at(20)).unwrap();
+        // A pruner may be sooner than the reader.
+        acknowledge(&connection, &names, "p", at(12)).unwrap();
+        needs(12);
     }
 
     #[test]
