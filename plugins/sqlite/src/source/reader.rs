@@ -19,7 +19,7 @@ use crate::{
     capture::{
         Capture, Synced,
         layout::Layouts,
-        log::{self, Captured, Span},
+        log::{self, Captured, Reason, Span},
         names::Names,
     },
     config::{Install, SqliteConfig},
@@ -129,7 +129,11 @@ impl Reader {
         let position = LogPosition::decode(from)?;
         let names = config.names();
         let file = FileIdentity::of(&config.path).ok();
-        let mut connection = config.database().connect()?;
+        // The file was there when the source was opened: somebody is putting another in its place.
+        let mut connection = config.database().connect().map_err(|error| match &file {
+            Some(_) => error,
+            None => Error::transient(format!("`{}` is away", config.path.display())).because(error),
+        })?;
         let layouts = Layouts::open(&connection, names.clone(), config.tables.clone())?;
         if **layouts.incarnation() != *position.incarnation {
             return Err(lost("the log is not the one that the position was read from"));
@@ -332,7 +336,9 @@ impl Reader {
             self.position.tables.insert(name, Progress::Pending { replaces: true });
             return Ok(());
         }
-        if captured.empty || is_added {
+        // One that is empty now may have held rows that were delivered.
+        let is_new = captured.empty && *reason == Reason::First;
+        if is_new || is_added {
             return Ok(());
         }
         let message = format!("writes to table `{name}` were not captured for a while");

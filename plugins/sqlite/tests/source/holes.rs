@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use crate::support::{Upstream, changes, kind, next, operations, position};
+use crate::support::{Upstream, changes, kind, next, operations, position, until_idle};
 use futures_util::StreamExt;
-use rowtide_core::{ErrorKind, Event, Partition, Position};
+use rowtide_core::{
+    ErrorKind, Event, Partition, Position,
+    plugin::{Execution, UninstallOptions, UninstallScope},
+};
 use serde_json::json;
 
 const TABLES: &str = "CREATE TABLE t (a INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)";
@@ -87,4 +90,56 @@ async fn what_is_before_a_gap_in_the_log_is_saved_before_the_stop() {
         assert_eq!(operations(&events), before, "{damage}");
         assert_eq!(kind(upstream.read(&partition, Some(at)).await), ErrorKind::PositionLost);
     }
+}
+
+#[tokio::test]
+async fn a_table_emptied_while_it_was_not_captured_is_a_hole() {
+    let upstream = Upstream::new(TABLES).with("snapshot", "never");
+    let (partition, at) = caught_up(&upstream).await;
+    let options = UninstallOptions { execution: Execution::Apply, scope: UninstallScope::Triggers };
+    upstream.factory().uninstall(&upstream.context(), options).await.unwrap();
+    upstream.execute("DELETE FROM t");
+    assert_eq!(kind(upstream.read(&partition, Some(at)).await), ErrorKind::PositionLost);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_was_rolled_back_keeps_the_log_that_it_needs() {
+    let mut upstream = Upstream::new(TABLES).with("prune_every", "5ms").with("batch_rows", 1);
+    let (other_partition, other) = caught_up(&upstream).await;
+    upstream.pipeline = "rolled_back";
+    let (partition, old) = caught_up(&upstream).await;
+    upstream.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < 50) \
+         INSERT INTO t SELECT i FROM n",
+    );
+    let events = upstream.read(&partition, Some(old.clone())).await.unwrap();
+    let last = position(events.last().unwrap()).unwrap().clone();
+    let source = upstream.open().await;
+    source.acknowledge(&[(partition.id.clone(), last.clone())]).await.unwrap();
+    drop(source);
+
+    let source = upstream.open().await;
+    source.acknowledge(&[(partition.id.clone(), old.clone())]).await.unwrap();
+    let mut stream = source.read(&partition, Some(old));
+    let mut events = vec![next(&mut stream).await.unwrap()];
+    upstream.pipeline = "p";
+    let others = upstream.open().await;
+    upstream.read(&other_partition, Some(other)).await.unwrap();
+    others.acknowledge(&[(other_partition.id.clone(), last)]).await.unwrap();
+    drop(others);
+    events.extend(until_idle(&mut stream).await.unwrap());
+    assert_eq!(operations(&events), ["insert"; 41]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_away_for_a_moment_is_waited_for() {
+    let upstream = Upstream::new(TABLES);
+    let (partition, at) = caught_up(&upstream).await;
+    let source = upstream.open().await;
+    let aside = upstream.folder.path().join("aside");
+    std::fs::rename(&upstream.path, &aside).unwrap();
+    let result = until_idle(&mut source.read(&partition, Some(at.clone()))).await;
+    assert_eq!(kind(result), ErrorKind::Transient);
+    std::fs::rename(&aside, &upstream.path).unwrap();
+    until_idle(&mut source.read(&partition, Some(at))).await.unwrap();
 }
