@@ -1,6 +1,7 @@
 //! Kills at random moments, and what was delivered by then held against the server.
 
 use std::{
+    collections::BTreeSet,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -19,10 +20,23 @@ use crate::{
 /// How long the writer waits after each transaction.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// How many positions with rows under them it takes to prove anything.
+const POSITIONS: usize = 6;
+
+/// How much longer than asked for they may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A process that was killed: how much it left, and what was saved by then.
 struct Life {
     lines: usize,
     saved: Option<Saved>,
+}
+
+impl Life {
+    /// What was saved. While the scan lasts there is a time, and nothing that it covers.
+    fn covering(&self) -> Option<&Saved> {
+        self.saved.as_ref().filter(|saved| saved.tables.len() == TABLES.len())
+    }
 }
 
 pub(crate) fn survive(seed: u64, duration: Duration) -> Outcome<()> {
@@ -70,8 +84,11 @@ fn write(writer: &mut Writer<'_>, seed: u64, is_over: &AtomicBool) -> Result<usi
 
 fn kill(pipeline: &mut Pipeline, chance: &mut Rng, duration: Duration) -> Outcome<Vec<Life>> {
     let end = Instant::now() + duration;
-    let mut lives = Vec::new();
-    while Instant::now() < end {
+    let mut lives: Vec<Life> = Vec::new();
+    // Where little is done in that time, on a busy machine, it goes on until enough was saved.
+    while Instant::now() < end
+        || (positions(&lives) <= POSITIONS && Instant::now() < end + PATIENCE)
+    {
         // The first lives are short, so that the scan is cut as well.
         let longest = if lives.len() < 8 { 200 } else { 1_500 };
         pipeline.start()?;
@@ -82,11 +99,17 @@ fn kill(pipeline: &mut Pipeline, chance: &mut Rng, duration: Duration) -> Outcom
     Ok(lives)
 }
 
+/// How many positions were saved that cover all tables.
+fn positions(lives: &[Life]) -> usize {
+    let covering = lives.iter().filter_map(Life::covering);
+    covering.map(|saved| saved.at).collect::<BTreeSet<_>>().len()
+}
+
 fn judge(server: &Server, pipeline: &Pipeline, lives: &[Life]) -> Outcome<()> {
     let mut validators: Vec<Box<dyn Validator>> = vec![
         Box::new(Order::default()),
         Box::new(Runs::default()),
-        Box::new(Count::at_least(6)),
+        Box::new(Count::at_least(POSITIONS)),
         Box::new(BeforeAfter::new(server)),
         Box::new(Fingerprint::new(server, &TABLES)),
     ];
@@ -99,8 +122,7 @@ fn judge(server: &Server, pipeline: &Pipeline, lives: &[Life]) -> Outcome<()> {
             validators.iter_mut().try_for_each(|own| own.note_change(&version))?;
         }
         begin = life.lines;
-        // While the scan lasts there is a time, and nothing that it covers.
-        let covering = life.saved.as_ref().filter(|saved| saved.tables.len() == TABLES.len());
+        let covering = life.covering();
         for own in &mut validators {
             covering.map_or(Ok(()), |saved| own.note_resolved(saved.at))?;
             own.note_restart();
