@@ -8,7 +8,7 @@ use std::{
 
 use rowtide_core::{Result, settings::ByteSize};
 use rowtide_failpoint::reach;
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use crate::{
     capture,
@@ -166,9 +166,10 @@ impl Pruning {
         if shared.noted().is_stopped {
             database.busy_timeout = database.busy_timeout.min(LAST_WAIT);
         }
-        let mut connection = database.connect()?;
+        let connection = database.connect()?;
         loop {
-            let Some(held) = self.batch(&mut connection, acknowledged)? else { return Ok(()) };
+            let transaction = self.begin(&connection, shared)?;
+            let Some(held) = self.batch(transaction, acknowledged)? else { return Ok(()) };
             // Nine tenths of the time are the application's.
             if shared.is_stopped_within(held * 9) {
                 return Ok(());
@@ -176,15 +177,37 @@ impl Pruning {
         }
     }
 
+    /// Waits for the lock a little at a time, since a stop waits for this thread.
+    fn begin<'a>(&self, connection: &'a Connection, shared: &Shared) -> Result<Transaction<'a>> {
+        let doing = |error| failure(format!("failed to prune {}", self.names.log()), error);
+        let patience = self.database.busy_timeout;
+        connection.busy_timeout(patience.min(LAST_WAIT)).map_err(doing)?;
+        let begun = Instant::now();
+        loop {
+            let is_last = shared.noted().is_stopped || begun.elapsed() >= patience;
+            match Transaction::new_unchecked(connection, TransactionBehavior::Immediate) {
+                Ok(transaction) => {
+                    let rest = if is_last { patience.min(LAST_WAIT) } else { patience };
+                    connection.busy_timeout(rest).map_err(doing)?;
+                    return Ok(transaction);
+                }
+                Err(error)
+                    if is_last || error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) =>
+                {
+                    return Err(doing(error));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
     /// One short write transaction; how long it held the lock, if something is left to prune.
     fn batch(
         &self,
-        connection: &mut Connection,
+        transaction: Transaction<'_>,
         acknowledged: Acknowledged,
     ) -> Result<Option<Duration>> {
         let doing = |error| failure(format!("failed to prune {}", self.names.log()), error);
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(doing)?;
         let begun = Instant::now();
         registration::acknowledge(&transaction, &self.names, &self.pipeline, acknowledged)?;
         let is_done = match self.every {
@@ -318,6 +341,22 @@ mod tests {
         assert!(pausing.join().unwrap());
         assert!(begun.elapsed() < LONG);
         assert!(!Shared::default().is_stopped_within(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn a_stop_does_not_wait_for_a_lock_of_the_application_s() {
+        let folder = tempfile::tempdir().unwrap();
+        let pruning = pruning(folder.path().join("a.db"), 10);
+        let application = Connection::open(&pruning.database.path).unwrap();
+        application.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let patience = pruning.database.busy_timeout;
+        let pruner = Pruner::start(pruning);
+        pruner.note(Acknowledged { id: 1, is_finished: false });
+        // Long enough for it to begin its wait.
+        thread::sleep(Duration::from_secs(1));
+        let begun = Instant::now();
+        drop(pruner);
+        assert!(begun.elapsed() < patience / 2, "{:?}", begun.elapsed());
     }
 
     #[test]
