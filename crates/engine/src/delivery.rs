@@ -374,7 +374,7 @@ impl<'a> DeliveryLoop<'a> {
                     self.start_readers()?;
                 }
             }
-            Content::Ended(error) => self.restart_later(&partition, error)?,
+            Content::Ended(error) => self.restart_later(&partition, error).await?,
         }
         Ok(())
     }
@@ -427,10 +427,13 @@ impl<'a> DeliveryLoop<'a> {
         }
     }
 
-    /// A reader's error ends its partition's reading for a while, or the pipeline.
-    fn restart_later(&mut self, partition: &PartitionId, error: Error) -> Result<()> {
+    /// A reader's error ends its partition's reading for a while, or the pipeline. What came before
+    /// it is delivered: whoever mends the source may have to skip what is there.
+    async fn restart_later(&mut self, partition: &PartitionId, error: Error) -> Result<()> {
         let error = never_rejected(error);
         if !error.is_transient() {
+            self.flush().await?;
+            self.save().await?;
             return Err(error);
         }
         self.partitions.start_over(partition);

@@ -61,10 +61,7 @@ impl Source for SqliteSource {
 
     fn read(&self, partition: &Partition, from: Option<Position>) -> EventStream<'_> {
         match from.or_else(|| partition.start.clone()) {
-            Some(from) => {
-                let saved = self.pruner.saved();
-                reader::start(self.config.clone(), self.pipeline.clone(), from, saved)
-            }
+            Some(from) => reader::start(self.config.clone(), self.pipeline.clone(), from),
             None => {
                 let message = format!("partition `{}` has no position to start at", partition.id);
                 let error = Error::position_lost(message)

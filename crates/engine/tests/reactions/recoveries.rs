@@ -1,6 +1,6 @@
 //! What a recovery keeps, and what must not be waited for.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
 use rowtide_core::{
     Error, ErrorKind, Event, Partition, PartitionId,
@@ -146,4 +146,17 @@ async fn a_position_behind_flushed_changes_is_not_alone() {
     let saved_at = script.lines().saved_at.clone();
     assert_eq!(saved_at.len(), 2);
     assert_eq!(saved_at[1] - saved_at[0], Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_before_a_permanent_error_of_a_reader_is_delivered() {
+    for flushes in [vec![], vec![Err(Error::transient("gone"))]] {
+        let lost = || Err(Error::position_lost("a hole"));
+        let script = whole(vec![changes(1, 2), lost()]);
+        script.lines().events.push_back(vec![changes(1, 2), lost()]);
+        script.lines().flushes = flushes.into();
+        let error = script.run(Delivery::default(), pending()).await.unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::PositionLost);
+        assert_eq!(script.count("acknowledge whole 2"), 1, "{:?}", script.calls());
+    }
 }

@@ -37,9 +37,6 @@ pub(crate) struct Pruner {
     thread: Option<thread::JoinHandle<()>>,
 }
 
-/// How far everything is saved: nothing is acknowledged before.
-pub(crate) struct Saved(Arc<Shared>);
-
 #[derive(Default)]
 struct Shared {
     noted: Mutex<Noted>,
@@ -75,24 +72,10 @@ impl Pruner {
         Self { shared, thread }
     }
 
-    /// For whoever waits for what is noted.
-    pub(crate) fn saved(&self) -> Saved {
-        Saved(Arc::clone(&self.shared))
-    }
-
     /// Takes note; returns at once.
     pub(crate) fn note(&self, acknowledged: Acknowledged) {
         self.shared.noted().acknowledged = Some(acknowledged);
         self.shared.changed.notify_all();
-    }
-}
-
-impl Saved {
-    /// Waits for `pause` at most until all up to the log row `id` is saved, and tells whether it is.
-    pub(crate) fn reaches_within(&self, id: i64, pause: Duration) -> bool {
-        let is_behind = |noted: &mut Noted| noted.acknowledged.is_none_or(|saved| saved.id < id);
-        let waited = self.0.changed.wait_timeout_while(self.0.noted(), pause, is_behind);
-        !is_behind(&mut waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 }
 

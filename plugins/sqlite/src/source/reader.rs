@@ -27,7 +27,6 @@ use crate::{
     source::{
         data_version,
         position::{LogPosition, Progress, Selection},
-        pruning::Saved,
         registration, schema_version,
         snapshot::{self, Chunk, Request},
         synced,
@@ -37,9 +36,6 @@ use crate::{
 
 /// How large an event is at most, unless it is one change.
 const EVENT_BYTES: usize = 256 << 10;
-/// How long an error that ends the pipeline waits for what is before it to be saved: longer than a
-/// flush takes, unless the sink is in trouble itself.
-const SETTLING: Duration = Duration::from_secs(60);
 /// How often a quiet database's reader tells that it is still caught up.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -48,18 +44,13 @@ pub(crate) fn start(
     config: SqliteConfig,
     pipeline: String,
     from: Position,
-    saved: Saved,
 ) -> EventStream<'static> {
     let (sender, receiver) = mpsc::channel(1);
     let (wake, stop) = Wake::new(&config.path);
     let failed = sender.clone();
     let run = move || {
         let reader = Reader::open(config, &pipeline, &from, (sender.clone(), wake));
-        let halted = reader.map_or_else(Halt::Failed, |mut reader| {
-            let halted = reader.run();
-            reader.settle(&halted, &saved);
-            halted
-        });
+        let halted = reader.map_or_else(Halt::Failed, |mut reader| reader.run());
         if let Halt::Failed(error) = halted {
             let _ = sender.blocking_send(Err(error));
         }
@@ -88,8 +79,6 @@ struct Reader {
     attested: Option<Timestamp>,
     /// The end of the log when reading began.
     end: i64,
-    /// The log row at which the last changes were yielded.
-    told: Option<i64>,
     file: Option<FileIdentity>,
     sender: mpsc::Sender<Result<Event>>,
     wake: Wake,
@@ -156,7 +145,6 @@ impl Reader {
             position,
             attested,
             end,
-            told: None,
             file,
             sender,
             wake,
@@ -366,26 +354,8 @@ impl Reader {
         })
     }
 
-    /// Waits until what was yielded is saved. An error that ends the pipeline discards what is not,
-    /// and each start would meet it there again, until whoever skips the hole skips that as well.
-    fn settle(&self, halted: &Halt, saved: &Saved) {
-        let (Halt::Failed(error), Some(told)) = (halted, self.told) else { return };
-        if error.is_transient() {
-            return;
-        }
-        let begun = Instant::now();
-        while begun.elapsed() < SETTLING && !self.wake.is_stopped() {
-            if saved.reaches_within(told, Duration::from_millis(50)) {
-                return;
-            }
-        }
-    }
-
     fn changes(&mut self, changes: Vec<rowtide_core::Change>) -> Step {
         let position = Some(self.encoded()?);
-        if !changes.is_empty() {
-            self.told = Some(self.position.id);
-        }
         self.send(Event::Changes { changes, position })
     }
 
