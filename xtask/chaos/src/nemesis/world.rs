@@ -30,7 +30,9 @@ impl<'a> World<'a> {
     /// One fault after another, until the time is over.
     pub(crate) fn torment(&self, seed: u64, end: Instant) -> Outcome {
         let mut chance = Rng::with_seed(seed);
-        pause(&mut chance, 200, 2_000);
+        // A RabbitMQ that is killed within seconds of a queue's declaration may come up without the
+        // queue, or with one that answers nobody.
+        pause(&mut chance, 4_000, 6_000);
         while Instant::now() < end && !self.is_over.load(Ordering::Relaxed) {
             let Some(fault) = draw(&self.faults, |fault| fault.weight, &mut chance) else { break };
             {
