@@ -213,6 +213,12 @@ impl<'a> DeliveryLoop<'a> {
         Ok(())
     }
 
+    /// Delivers what was accepted, due or not.
+    async fn deliver_now(&mut self) -> Result<()> {
+        self.flush().await?;
+        self.save().await
+    }
+
     /// Whether an end has to be saved while everything else still waits for `save_every`.
     fn is_early(&self) -> bool {
         let waits = self.save_at().is_none_or(|due| due > Instant::now());
@@ -432,8 +438,7 @@ impl<'a> DeliveryLoop<'a> {
     async fn restart_later(&mut self, partition: &PartitionId, error: Error) -> Result<()> {
         let error = never_rejected(error);
         if !error.is_transient() {
-            self.flush().await?;
-            self.save().await?;
+            self.deliver_now().await?;
             return Err(error);
         }
         self.partitions.start_over(partition);

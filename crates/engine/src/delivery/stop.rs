@@ -26,11 +26,6 @@ impl DeliveryLoop<'_> {
         self.end().await
     }
 
-    async fn deliver_now(&mut self) -> Result<()> {
-        self.flush().await?;
-        self.save().await
-    }
-
     /// A source may tell the position of what it has yielded a moment later. Until then that alone
     /// is read on which belongs before it.
     async fn cover(&mut self) -> Result<()> {
