@@ -1,6 +1,6 @@
 use std::{
     collections::HashMap,
-    hash::{BuildHasherDefault, Hash, Hasher},
+    hash::{BuildHasherDefault, Hasher},
 };
 
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -28,14 +28,7 @@ pub(super) struct Window {
 type Rows = HashMap<Digest, u64, BuildHasherDefault<Uniform>>;
 
 /// 128 bits of a row, which is enough that no two of so many are the same by chance.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Digest([u64; 2]);
-
-impl Hash for Digest {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0[0]);
-    }
-}
+type Digest = [u64; 2];
 
 /// Takes a part of a digest for its hash, which it is.
 #[derive(Default)]
@@ -46,10 +39,6 @@ impl Hasher for Uniform {
         if let Some(first) = bytes.first_chunk() {
             self.0 = u64::from_ne_bytes(*first);
         }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
     }
 
     fn finish(&self) -> u64 {
@@ -92,7 +81,7 @@ impl Window {
             hasher.write(part);
         }
         let hash = hasher.finish128();
-        Digest([hash.h1, hash.h2])
+        [hash.h1, hash.h2]
     }
 
     /// Forgets what is not above the resolved timestamp before this one.
