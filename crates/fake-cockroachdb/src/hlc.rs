@@ -9,6 +9,17 @@ pub struct Hlc {
     pub logical: u32,
 }
 
+impl Hlc {
+    /// The time right before.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        match self.logical.checked_sub(1) {
+            Some(logical) => Self { logical, ..self },
+            None => Self { wall: self.wall - 1, logical: u32::MAX },
+        }
+    }
+}
+
 impl fmt::Display for Hlc {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}.{:010}", self.wall, self.logical)

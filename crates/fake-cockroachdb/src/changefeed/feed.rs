@@ -241,7 +241,7 @@ impl Feed {
             (false, own) => own,
         };
         let frontier =
-            self.held.iter().map(|(updated, _)| before(*updated)).fold(frontier, Hlc::min);
+            self.held.iter().map(|(updated, _)| updated.previous()).fold(frontier, Hlc::min);
         let at = self.plan.end_time.map_or(frontier, |end| end.min(frontier)).max(self.resolved);
         self.resolved = at;
         output.send(&Message::resolved(at, envelope)).await?;
@@ -284,14 +284,6 @@ fn name(store: &Store, table: usize, naming: Naming) -> String {
 
 fn range_of(message: &Message) -> u32 {
     message.key.iter().flat_map(|key| key.bytes()).map(u32::from).sum::<u32>() % RANGES
-}
-
-/// The last moment before.
-fn before(at: Hlc) -> Hlc {
-    match at.logical.checked_sub(1) {
-        Some(logical) => Hlc { logical, ..at },
-        None => Hlc { wall: at.wall - 1, logical: 0 },
-    }
 }
 
 fn far_away() -> Instant {

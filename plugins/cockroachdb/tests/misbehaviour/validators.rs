@@ -128,7 +128,7 @@ impl Validator for BeforeAfter<'_> {
         if change.operation == Operation::Read {
             return Ok(());
         }
-        let before = row_at(self.server, &change.table, change.key, previous(change.updated));
+        let before = row_at(self.server, &change.table, change.key, change.updated.previous());
         // A delete tells the key at least, as its row before.
         agree(change, "before", change.before.as_ref(), before.as_ref())
     }
@@ -216,7 +216,7 @@ impl Validator for Fingerprint<'_> {
                 self.compare(change.updated)?;
                 // Nothing in between is missing either.
                 if let Some(next) = rows.peek() {
-                    self.compare(previous(next.updated))?;
+                    self.compare(next.updated.previous())?;
                 }
             }
         }
@@ -262,14 +262,6 @@ impl Validator for Count {
         is_enough.then_some(()).ok_or_else(|| {
             format!("{} rows under {} positions prove nothing", self.rows, self.resolved_with_rows)
         })
-    }
-}
-
-/// The time right before another.
-fn previous(at: Hlc) -> Hlc {
-    match at.logical {
-        0 => Hlc { wall: at.wall - 1, logical: u32::MAX },
-        logical => Hlc { logical: logical - 1, ..at },
     }
 }
 
