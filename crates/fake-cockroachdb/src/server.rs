@@ -9,7 +9,7 @@ mod wire;
 use std::{
     collections::BTreeMap,
     io,
-    net::{Shutdown, SocketAddr},
+    net::SocketAddr,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-use socket2::{Domain, Socket, Type};
+use rowtide_proxy::Port;
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::{Builder, Runtime},
@@ -32,9 +32,6 @@ use crate::{
     sql::parse,
     store::Store,
 };
-
-/// How many connections wait to be accepted.
-const BACKLOG: i32 = 1024;
 
 /// How a server is started.
 #[derive(Clone, Debug)]
@@ -81,10 +78,7 @@ pub struct Server {
     shared: Arc<Shared>,
     runtime: Option<Runtime>,
     listening: Mutex<Option<JoinHandle<()>>>,
-    /// Bound for as long as the server lives, whether it listens or not: while it is stopped nobody
-    /// else gets the port, not even a client that dials it and would be given it as its own.
-    socket: Socket,
-    address: SocketAddr,
+    port: Port,
 }
 
 /// What sessions share.
@@ -137,9 +131,8 @@ impl Server {
     pub fn start(options: Options) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let tls = options.certificate.as_ref().map(encryption::acceptor).transpose()?;
-        let (socket, address) = bind(options.listen)?;
-        socket.listen(BACKLOG)?;
-        let listener = listener(&runtime, &socket)?;
+        let port = Port::bind(options.listen)?;
+        let listener = listen(&runtime, &port)?;
         let shared = Arc::new(Shared {
             store: Mutex::new(Store::new(&options.database)),
             faults: Mutex::new(options.faults.clone()),
@@ -156,18 +149,18 @@ impl Server {
         });
         let listening = runtime.spawn(accept(listener, Arc::clone(&shared)));
         let listening = Mutex::new(Some(listening));
-        Ok(Self { shared, runtime: Some(runtime), listening, socket, address })
+        Ok(Self { shared, runtime: Some(runtime), listening, port })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// The URL of its database, for the user `root`.
     pub fn url(&self) -> String {
         let database = &self.shared.options.database;
-        format!("postgresql://root@{}/{database}?sslmode=disable", self.address)
+        format!("postgresql://root@{}/{database}?sslmode=disable", self.address())
     }
 
     /// Runs statements as a session of its own would; the last one's answer is returned.
@@ -244,8 +237,7 @@ impl Server {
             while !task.is_finished() {
                 std::thread::yield_now();
             }
-            // Not closed, and for everybody who has a copy, as a process that is just started has.
-            let _ = self.socket.shutdown(Shutdown::Both);
+            self.port.shut();
         }
         self.cut();
     }
@@ -256,8 +248,7 @@ impl Server {
     /// If the system does not let it.
     pub fn resume(&self) -> io::Result<()> {
         let Some(runtime) = &self.runtime else { return Ok(()) };
-        self.socket.listen(BACKLOG)?;
-        let listener = listener(runtime, &self.socket)?;
+        let listener = listen(runtime, &self.port)?;
         let task = runtime.spawn(accept(listener, Arc::clone(&self.shared)));
         *lock(&self.listening) = Some(task);
         Ok(())
@@ -297,27 +288,10 @@ impl Shared {
     }
 }
 
-/// A socket that keeps its port when it ceases to listen, and the address that it has. One that the
-/// system has chosen would be given back then, so it is asked for by its number.
-fn bind(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
-    let chosen = bound(address)?;
-    let address = chosen.local_addr()?.as_socket().unwrap_or(address);
-    Ok((bound(address)?, address))
-}
-
-fn bound(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    // Two may be bound to one address as long as neither listens.
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
-}
-
 /// Whoever calls may be in a runtime of its own, where nothing may block on another.
-fn listener(runtime: &Runtime, socket: &Socket) -> io::Result<TcpListener> {
-    socket.set_nonblocking(true)?;
+fn listen(runtime: &Runtime, port: &Port) -> io::Result<TcpListener> {
     let _context = runtime.enter();
-    TcpListener::from_std(socket.try_clone()?.into())
+    port.open()
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -334,26 +308,4 @@ async fn serve(socket: TcpStream, shared: Arc<Shared>) {
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{io::ErrorKind, net};
-
-    use super::*;
-
-    #[test]
-    fn a_stopped_server_keeps_its_port() {
-        let server = Server::start(Options::default()).unwrap();
-        for _ in 0..20 {
-            net::TcpStream::connect(server.address()).unwrap();
-            server.stop();
-            let error = net::TcpStream::connect(server.address()).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-            let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-            let error = other.bind(&server.address().into()).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::AddrInUse);
-            server.resume().unwrap();
-        }
-    }
 }

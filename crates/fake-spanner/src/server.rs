@@ -1,7 +1,7 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
-    net::{Shutdown, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -12,9 +12,8 @@ use std::{
 
 use futures_util::stream;
 use jiff::Timestamp;
-use socket2::{Domain, Socket as Listening, Type};
+use rowtide_proxy::Port;
 use tokio::{
-    net::TcpListener,
     runtime::{Builder, Runtime},
     task::JoinHandle,
 };
@@ -58,10 +57,7 @@ pub struct Options {
 /// A server that runs until it is dropped.
 pub struct Server {
     shared: Arc<Shared>,
-    address: SocketAddr,
-    /// Bound for as long as the server lives, whether it listens or not: while it is stopped nobody
-    /// else gets the port, not even a client that dials it and would be given it as its own.
-    socket: Listening,
+    port: Port,
     running: Mutex<Option<Running>>,
 }
 
@@ -106,9 +102,6 @@ pub struct Request {
     pub tag: String,
     pub is_resumed: bool,
 }
-
-/// How many connections wait to be accepted.
-const BACKLOG: i32 = 1024;
 
 /// How many requests are kept.
 const REQUESTS_MAX: usize = 1000;
@@ -164,19 +157,18 @@ impl Server {
             handovers: Mutex::default(),
             options,
         });
-        let (socket, address) = bind(shared.options.listen)?;
-        socket.listen(BACKLOG)?;
-        let running = Mutex::new(Some(serve(&shared, &socket)?));
-        Ok(Self { shared, address, socket, running })
+        let port = Port::bind(shared.options.listen)?;
+        let running = Mutex::new(Some(serve(&shared, &port)?));
+        Ok(Self { shared, port, running })
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// What a client connects to.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.address())
     }
 
     pub fn database(&self) -> &str {
@@ -317,8 +309,7 @@ impl Server {
                 thread::yield_now();
             }
             runtime.shutdown_background();
-            // Not closed, and for everybody who has a copy, as a process that is just started has.
-            let _ = self.socket.shutdown(Shutdown::Both);
+            self.port.shut();
         }
     }
 
@@ -327,8 +318,7 @@ impl Server {
     /// # Errors
     /// If the system does not let it.
     pub fn resume(&self) -> io::Result<()> {
-        self.socket.listen(BACKLOG)?;
-        *lock(&self.running) = Some(serve(&self.shared, &self.socket)?);
+        *lock(&self.running) = Some(serve(&self.shared, &self.port)?);
         Ok(())
     }
 }
@@ -410,13 +400,12 @@ impl Shared {
     }
 }
 
-fn serve(shared: &Arc<Shared>, socket: &Listening) -> io::Result<Running> {
+fn serve(shared: &Arc<Shared>, port: &Port) -> io::Result<Running> {
     let threads = shared.options.threads.max(1);
-    socket.set_nonblocking(true)?;
     let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let listener = {
         let _context = runtime.enter();
-        TcpListener::from_std(socket.try_clone()?.into())?
+        port.open()?
     };
     let connections = Arc::clone(&shared.connections);
     let incoming = stream::unfold(listener, move |listener| {
@@ -439,44 +428,6 @@ fn serve(shared: &Arc<Shared>, socket: &Listening) -> io::Result<Running> {
     Ok(Running { runtime, accepting })
 }
 
-/// A socket that keeps its port when it ceases to listen, and the address that it has. One that the
-/// system has chosen would be given back then, so it is asked for by its number.
-fn bind(address: SocketAddr) -> io::Result<(Listening, SocketAddr)> {
-    let chosen = bound(address)?;
-    let address = chosen.local_addr()?.as_socket().unwrap_or(address);
-    Ok((bound(address)?, address))
-}
-
-fn bound(address: SocketAddr) -> io::Result<Listening> {
-    let socket = Listening::new(Domain::for_address(address), Type::STREAM, None)?;
-    // Two may be bound to one address as long as neither listens.
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{io::ErrorKind, net};
-
-    use super::*;
-
-    #[test]
-    fn a_stopped_server_keeps_its_port() {
-        let server = Server::start(Options::default()).unwrap();
-        for _ in 0..20 {
-            net::TcpStream::connect(server.address()).unwrap();
-            server.stop();
-            let error = net::TcpStream::connect(server.address()).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-            let other = Listening::new(Domain::IPV4, Type::STREAM, None).unwrap();
-            let error = other.bind(&server.address().into()).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::AddrInUse);
-            server.resume().unwrap();
-        }
-    }
 }

@@ -34,6 +34,7 @@ mod controls;
 mod fault;
 mod lane;
 mod listener;
+mod port;
 mod random;
 mod statistics;
 mod swizzle;
@@ -46,6 +47,7 @@ use controls::Shared;
 use listener::{Door, Order};
 
 pub use fault::{Direction, Fault};
+pub use port::Port;
 pub use statistics::{Statistics, Traffic};
 pub use swizzle::{Step, swizzle};
 
@@ -75,8 +77,9 @@ impl Proxy {
     /// # Errors
     /// If `address` is taken.
     pub async fn start_at(address: SocketAddr, server: SocketAddr, seed: u64) -> io::Result<Self> {
-        let door = Door::open(address)?;
-        let address = door.address()?;
+        let port = Port::bind(address)?;
+        let address = port.address();
+        let door = Door::new(port)?;
         let shared = Arc::new(Shared::new(server, seed));
         let (orders, received) = mpsc::channel(1);
         tokio::spawn(listener::run(door, shared.clone(), received));
@@ -144,17 +147,17 @@ impl Proxy {
     /// connections stay open. It is so when this returns.
     ///
     /// # Errors
-    /// If the port cannot be kept.
+    /// If the runtime of the proxy has ended.
     pub async fn refuse(&self) -> io::Result<()> {
-        self.order(Door::shut).await
+        self.order(false).await
     }
 
     /// Accepts connections again, after [`refuse`](Self::refuse).
     ///
     /// # Errors
-    /// If the port is gone.
+    /// If the system does not let it, or the runtime of the proxy has ended.
     pub async fn accept(&self) -> io::Result<()> {
-        self.order(Door::open).await
+        self.order(true).await
     }
 
     /// What has passed so far.
@@ -172,10 +175,10 @@ impl Proxy {
         }
     }
 
-    async fn order(&self, make: fn(SocketAddr) -> io::Result<Door>) -> io::Result<()> {
+    async fn order(&self, is_open: bool) -> io::Result<()> {
         let (done, is_done) = oneshot::channel();
         let gone = || io::Error::other("the runtime of the proxy has ended");
-        let order = Order { address: self.address, make, done };
+        let order = Order { is_open, done };
         self.orders.send(order).await.map_err(|_| gone())?;
         is_done.await.map_err(|_| gone())?
     }
