@@ -1,7 +1,7 @@
 //! What a pipeline is made of here: where changes come from, where they go, and where positions
 //! are kept.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use fastrand::Rng;
 use serde_json::Value;
@@ -130,6 +130,11 @@ pub(crate) trait Downstream: Send + Sync {
     /// How the program reaches its server, if it has one.
     fn link(&self) -> Option<&Arc<Link>> {
         None
+    }
+
+    /// How long nothing around the processes may go wrong at first.
+    fn spared(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// What goes wrong beside the network.

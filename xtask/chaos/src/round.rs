@@ -128,8 +128,9 @@ impl Round<'_> {
         processes.start_all()?;
         let end = (begin + self.time).max(Instant::now() + self.time / 2);
         let seed = chance.u64(..);
+        let spared = pipeline.downstream.spared();
         thread::scope(|scope| {
-            let torment = scope.spawn(|| world.torment(seed, end));
+            let torment = scope.spawn(|| world.torment(seed, spared, end));
             let result = processes.torment(end);
             world.end();
             let around = torment.join().map_err(|_| "a panic while there was trouble")?;

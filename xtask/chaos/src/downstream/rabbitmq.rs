@@ -123,6 +123,12 @@ impl Downstream for Queue {
         Some(&self.site.link)
     }
 
+    /// A broker that is killed within seconds of a queue's declaration may come up without the
+    /// queue, or with one that answers nobody; and it can't be seen when that is over.
+    fn spared(&self) -> Duration {
+        Duration::from_secs(4)
+    }
+
     fn faults(&self) -> Vec<Fault> {
         server::faults(&self.site)
     }

@@ -3,7 +3,8 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 use fastrand::Rng;
@@ -27,12 +28,11 @@ impl<'a> World<'a> {
         Self { faults, history, is_in_trouble: Mutex::new(()), is_over: AtomicBool::new(false) }
     }
 
-    /// One fault after another, until the time is over.
-    pub(crate) fn torment(&self, seed: u64, end: Instant) -> Outcome {
+    /// One fault after another, after some time without any and until the time is over.
+    pub(crate) fn torment(&self, seed: u64, spared: Duration, end: Instant) -> Outcome {
         let mut chance = Rng::with_seed(seed);
-        // A RabbitMQ that is killed within seconds of a queue's declaration may come up without the
-        // queue, or with one that answers nobody.
-        pause(&mut chance, 4_000, 6_000);
+        thread::sleep(spared);
+        pause(&mut chance, 200, 2_000);
         while Instant::now() < end && !self.is_over.load(Ordering::Relaxed) {
             let Some(fault) = draw(&self.faults, |fault| fault.weight, &mut chance) else { break };
             {
