@@ -66,7 +66,7 @@ fn kills_and_freezes_are_waited_for_in_order() -> Result<()> {
             }
             sink.write(&inserts(numbers.start + 50..numbers.end)).await?;
             let early = time::timeout(Duration::from_secs(3), sink.flush()).await;
-            assert!(early.is_err(), "a flush returned while no broker was there");
+            assert!(early.is_err(), "round {round}: {early:?} while no broker was there");
             drop(sink);
             match is_killed {
                 true => server.restart().map_err(broker::failed)?,
