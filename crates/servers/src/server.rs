@@ -129,12 +129,12 @@ impl Server {
         self.own()?.instance.stop().map(drop)
     }
 
-    /// Stops it with SIGSTOP: its connections stay open, and nothing moves.
+    /// Stops it with SIGSTOP: its connections stay open, and nothing moves when this returns.
     ///
     /// # Errors
-    /// It does not run, or is not one's own.
+    /// It does not run, does not stop, or is not one's own.
     pub fn freeze(&self) -> Result {
-        self.own()?.serving()?.signal_family("STOP")
+        self.own()?.serving()?.freeze_family()
     }
 
     /// Lets it go on after [`freeze`](Self::freeze), and returns once it answers.

@@ -2,7 +2,9 @@
 
 use std::{
     fmt, fs,
+    path::Path,
     process::Command,
+    str::SplitWhitespace,
     thread,
     time::{Duration, Instant},
 };
@@ -14,6 +16,8 @@ use crate::Result;
 
 /// How long a condition is left alone before it is looked at again.
 pub(crate) const PAUSE: Duration = Duration::from_millis(50);
+
+const FREEZE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A process, told from a later one of the same number by when it was started.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
@@ -74,6 +78,34 @@ impl Process {
         self.children().iter().try_for_each(|child| child.signal(name))
     }
 
+    /// Stops it and the processes that it has started. Nothing of them moves when this returns: the
+    /// signal wakes one thread, and until that one is given a processor the others go on.
+    pub(crate) fn freeze_family(&self) -> Result {
+        self.freeze()?;
+        self.children().iter().try_for_each(Self::freeze)
+    }
+
+    fn freeze(&self) -> Result {
+        self.signal("STOP")?;
+        let begin = Instant::now();
+        while !self.is_still() {
+            if begin.elapsed() > FREEZE_LIMIT {
+                return Err(format!("process {} does not stop", self.pid).into());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Whether no thread of it runs, or will before it goes on. One that waits for the disk stops
+    /// once it has waited.
+    fn is_still(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten();
+        let states = threads.flatten().filter_map(|thread| state(&thread.path().join("stat")));
+        self.condition() != Condition::Running
+            && states.into_iter().all(|state| "TtDZX".contains(state))
+    }
+
     /// The processes that it has started.
     pub(crate) fn children(&self) -> Vec<Self> {
         let path = format!("/proc/{0}/task/{0}/children", self.pid);
@@ -98,14 +130,24 @@ impl Process {
 /// The state of the process of this number.
 fn look(pid: u32) -> Option<(char, Process)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is a name in brackets, which may hold blanks and brackets itself.
-    let (_, fields) = text.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace();
+    let mut fields = fields(&text)?;
     let state = fields.next()?.chars().next()?;
     let threads: u32 = fields.nth(16)?.parse().ok()?;
     let process = Process { pid, started: fields.nth(1)?.parse().ok()? };
     // While other threads end, files and ports are still held.
     Some((if state == 'Z' && threads > 1 { 'R' } else { state }, process))
+}
+
+/// The state of a thread.
+fn state(file: &Path) -> Option<char> {
+    let text = fs::read_to_string(file).ok()?;
+    fields(&text)?.next()?.chars().next()
+}
+
+/// What follows the second field, which is a name in brackets and may hold blanks and brackets
+/// itself.
+fn fields(text: &str) -> Option<SplitWhitespace<'_>> {
+    text.rsplit_once(')').map(|(_, fields)| fields.split_whitespace())
 }
 
 #[cfg(test)]
@@ -117,11 +159,8 @@ mod tests {
         let mut child = Command::new("sleep").arg("600").spawn().unwrap();
         let process = Process::of(child.id()).unwrap();
         assert_eq!(process.condition(), Condition::Running);
-        process.signal("STOP").unwrap();
-        let begin = Instant::now();
-        while process.condition() != Condition::Frozen {
-            assert!(begin.elapsed() < Duration::from_secs(60));
-        }
+        process.freeze_family().unwrap();
+        assert_eq!(process.condition(), Condition::Frozen);
         process.signal("CONT").unwrap();
         process.signal("KILL").unwrap();
         // Not waited for yet: what is left of it counts as ended.
