@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         a_deletion_has_a_tombstone_and_a_row_its_headers,
         a_partition_that_is_not_there_is_rejected,
         a_missing_topic_is_told,
+        the_limit_of_a_topic_that_the_brokers_make_is_known,
         a_topic_is_made_of_each_message,
         all_changes_of_a_refused_message_are_rejected,
         a_joined_message_goes_to_the_topic_of_its_table,
@@ -323,6 +324,17 @@ fn a_missing_topic_is_told() -> Result<()> {
 }
 
 /// The broker makes the topics here.
+fn the_limit_of_a_topic_that_the_brokers_make_is_known() -> Result<()> {
+    run(async {
+        let broker = Broker::start_with(&["--override", "message.max.bytes=20000"])?;
+        let mut sink = broker.open(json!({ "topic": "fresh", "format": "outbox" })).await?;
+        let changes = [outbox(0, "key", Some(&"x".repeat(30_000))), outbox(1, "key", Some("x"))];
+        check_rejected(deliver(&mut *sink, &changes).await, &[0], "topic `fresh` takes 20000");
+        assert_eq!(broker.messages("fresh").await?.len(), 1);
+        Ok(())
+    })
+}
+
 fn a_topic_is_made_of_each_message() -> Result<()> {
     run(async {
         let broker = shared()?;

@@ -1,4 +1,5 @@
 use std::{
+    fmt::Display,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -26,6 +27,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long brokers that make topics by themselves may take to make one.
 const MAKING_MAX: Duration = Duration::from_secs(5);
 const MAKING_LOOK: Duration = Duration::from_millis(50);
+/// How often a topic that is there is asked for before its limit counts as kept from us.
+const ASKS_MAX: usize = 5;
 
 /// What a broker takes unless the topic, or it, is told otherwise.
 const GUESS: usize = 1_048_588;
@@ -61,8 +64,9 @@ struct Inquiry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Limit(usize),
-    Missing,
-    /// We may not ask, or nobody understands the question.
+    /// The topic is missing, or we may not ask. The client (rdkafka 0.39) does not say which.
+    Nothing,
+    /// We may not ask at all, or nobody understands the question.
     Unreadable(RDKafkaErrorCode),
 }
 
@@ -105,20 +109,21 @@ impl Inquiry {
         is_wanted: &dyn Fn() -> bool,
     ) -> Result<Limit> {
         let begin = Instant::now();
+        let mut asks = 0;
         while is_wanted() && begin.elapsed() < MAKING_MAX {
-            if self.is_there(topic)? {
-                match answer {
-                    Answer::Limit(bytes) => return Ok(Limit::Told(bytes)),
-                    Answer::Unreadable(code) => {
-                        warn!(topic, %code, "the topic's max.message.bytes cannot be read");
-                        return Ok(Limit::Guessed(GUESS));
-                    }
-                    Answer::Missing => {}
+            let is_there = self.is_there(topic)?;
+            match answer {
+                Answer::Limit(bytes) => return Ok(Limit::Told(bytes)),
+                Answer::Unreadable(code) if is_there => return Ok(guess(topic, &code)),
+                Answer::Nothing if asks == ASKS_MAX => {
+                    return Ok(guess(topic, &"the brokers do not say why"));
                 }
+                Answer::Nothing | Answer::Unreadable(_) => thread::sleep(MAKING_LOOK),
+            }
+            if is_there {
                 let answers = self.describe(std::slice::from_ref(topic))?;
                 answer = answers.first().copied().unwrap_or(answer);
-            } else {
-                thread::sleep(MAKING_LOOK);
+                asks += 1;
             }
         }
         let message = format!("topic `{topic}` does not exist, and the brokers do not make it");
@@ -152,15 +157,20 @@ fn answer(topic: &str, answer: Result<ConfigResource, RDKafkaErrorCode>) -> Resu
         Ok(resource) => {
             let value = resource.get("max.message.bytes").and_then(|entry| entry.value.as_ref());
             let bytes = value.and_then(|value| value.parse().ok());
-            Ok(bytes.map_or(Answer::Unreadable(RDKafkaErrorCode::NoEnt), Answer::Limit))
+            Ok(bytes.map_or(Answer::Nothing, Answer::Limit))
         }
-        Err(RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(Answer::Missing),
+        Err(RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(Answer::Nothing),
         Err(code) if is_unreadable(code) => Ok(Answer::Unreadable(code)),
         Err(code) => {
             let message = format!("the brokers do not tell of topic `{topic}`");
             Err(Error::transient(message).because(KafkaError::AdminOp(code)))
         }
     }
+}
+
+fn guess(topic: &str, reason: &dyn Display) -> Limit {
+    warn!(topic, %reason, "the topic's max.message.bytes cannot be read");
+    Limit::Guessed(GUESS)
 }
 
 fn is_unreadable(code: RDKafkaErrorCode) -> bool {
