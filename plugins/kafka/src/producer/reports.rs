@@ -65,6 +65,7 @@ impl ProducerContext for Reports {
 impl ClientContext for Log {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
+            _ if is_of_what_we_set(message) => debug!("librdkafka: {facility}: {message}"),
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
@@ -82,4 +83,9 @@ impl ClientContext for Log {
     fn error(&self, error: KafkaError, reason: &str) {
         debug!(%error, reason, "librdkafka complains");
     }
+}
+
+/// Each producer would be warned of at its start, for a setting that is not the user's.
+fn is_of_what_we_set(message: &str) -> bool {
+    message.contains("enable.gapless.guarantee is experimental")
 }
