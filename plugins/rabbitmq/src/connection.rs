@@ -176,10 +176,10 @@ impl Link {
             }
         }
     }
-}
 
-impl Drop for Link {
-    fn drop(&mut self) {
+    /// Ends it, as dropping it does. A `channel` that is still open outlives the farewell: of one
+    /// that ends before, the client would say goodbye as well, too late, and log an error.
+    pub(crate) fn end(&mut self, channel: Option<Channel>) {
         let (Some(client), Some(lifeline)) = (self.client.take(), self.lifeline.take()) else {
             return;
         };
@@ -188,11 +188,17 @@ impl Drop for Link {
             Ok(runtime) if self.is_settled && is_answering => {
                 runtime.spawn(async move {
                     let _ = timeout(FAREWELL, client.close(200, "OK".into())).await;
-                    drop(lifeline);
+                    drop((channel, lifeline));
                 });
             }
             _ => drop(lifeline),
         }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.end(None);
     }
 }
 

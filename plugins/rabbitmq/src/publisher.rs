@@ -99,6 +99,10 @@ impl Publisher {
         })
     }
 
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// Publishes messages in order, and waits for room where there is none. Those that are too
     /// large are added to `too_large`, as the indexes of their changes.
     pub(crate) async fn publish(

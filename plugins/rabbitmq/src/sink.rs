@@ -11,7 +11,6 @@ use crate::{
 };
 
 pub(crate) struct RabbitMqSink {
-    /// First, so that the connection ends before the client could send what it still holds.
     pub(crate) link: Link,
     pub(crate) publisher: Publisher,
     pub(crate) router: Router,
@@ -52,6 +51,12 @@ impl Sink for RabbitMqSink {
         self.refusals.flushed().map_err(|error| {
             error.help("declare or bind a queue that takes it, or set `on_unroutable = \"drop\"`")
         })
+    }
+}
+
+impl Drop for RabbitMqSink {
+    fn drop(&mut self) {
+        self.link.end(Some(self.publisher.channel()));
     }
 }
 
