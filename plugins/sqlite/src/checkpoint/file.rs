@@ -17,7 +17,9 @@ use rowtide_core::{
 };
 use rowtide_failpoint::reach;
 use rowtide_lockfile::LockFile;
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, config::DbConfig, params};
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, TransactionBehavior, config::DbConfig, params,
+};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -78,7 +80,7 @@ impl CheckpointFile {
         if !self.exists()? {
             return Ok(Vec::new());
         }
-        let mut connection = self.database.connect()?;
+        let mut connection = self.connect()?;
         let transaction = connection.transaction().map_err(|error| self.failure(error))?;
         if !self.has_tables(&transaction)? {
             return Ok(Vec::new());
@@ -143,7 +145,7 @@ impl CheckpointFile {
         if !self.exists()? {
             return Ok(Vec::new());
         }
-        let mut connection = self.database.connect()?;
+        let mut connection = self.connect()?;
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| self.failure(error))?;
@@ -223,7 +225,7 @@ impl CheckpointFile {
         if !self.exists()? {
             self.make_file()?;
         }
-        let connection = self.database.connect()?;
+        let connection = self.connect()?;
         prepare(&connection).map_err(|error| self.failure(error))?;
         if !self.has_tables(&connection)? {
             make_tables(&connection).map_err(|error| self.failure(error))?;
@@ -270,8 +272,22 @@ impl CheckpointFile {
         lock_path(&self.database.path, pipeline)
     }
 
+    /// What is there and is no database was one, or is somebody else's.
+    fn connect(&self) -> Result<Connection> {
+        self.database.connect().map_err(|error| {
+            let reason = std::error::Error::source(&error).and_then(|reason| reason.downcast_ref());
+            match reason.and_then(rusqlite::Error::sqlite_error_code) {
+                Some(ErrorCode::NotADatabase) => self.damaged("it is no database".to_owned()),
+                _ => error,
+            }
+        })
+    }
+
     fn failure(&self, error: rusqlite::Error) -> Error {
-        failure(format!("checkpoint file `{}`", self.database.path.display()), error)
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => self.damaged("it is no database".to_owned()),
+            _ => failure(format!("checkpoint file `{}`", self.database.path.display()), error),
+        }
     }
 
     fn file_failure(&self, error: io::Error) -> Error {
@@ -283,7 +299,10 @@ impl CheckpointFile {
             "checkpoint file `{}` is damaged: {what}",
             self.database.path.display()
         ))
-        .help("restore the file; or remove it and start anew with `rowtide checkpoint reset`")
+        .help(
+            "restore the file; or remove it and start anew with `rowtide checkpoint reset`; or name \
+             another file, if this one is not Rowtide's",
+        )
     }
 
     /// The states of a pipeline, after every row and the number of them were verified.
