@@ -284,10 +284,7 @@ impl CheckpointFile {
     }
 
     fn failure(&self, error: rusqlite::Error) -> Error {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => self.damaged("it is no database".to_owned()),
-            _ => failure(format!("checkpoint file `{}`", self.database.path.display()), error),
-        }
+        failure(format!("checkpoint file `{}`", self.database.path.display()), error)
     }
 
     fn file_failure(&self, error: io::Error) -> Error {
@@ -299,10 +296,7 @@ impl CheckpointFile {
             "checkpoint file `{}` is damaged: {what}",
             self.database.path.display()
         ))
-        .help(
-            "restore the file; or remove it and start anew with `rowtide checkpoint reset`; or name \
-             another file, if this one is not Rowtide's",
-        )
+        .help("restore it, or name another; or remove it and run `rowtide checkpoint reset`")
     }
 
     /// The states of a pipeline, after every row and the number of them were verified.
