@@ -222,8 +222,9 @@ fn await_first_save(processes: &mut Processes<'_>) -> Outcome {
 /// another start against that.
 fn conclude(processes: &mut Processes<'_>, history: &History) -> Outcome {
     processes.pipeline.upstream.calm();
-    history.add(What::Calm)?;
+    // Nobody looks at what arrives while this is read, which takes minutes of many partitions.
     let truth = processes.pipeline.upstream.truth()?;
+    history.add(What::Calm)?;
     let mut arrived = Arrived::of(&truth);
     await_arrival(processes, &mut arrived)?;
     processes.look()?;
