@@ -1,13 +1,17 @@
 //! How every connection of ours is opened, and what an error of SQLite means.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use rowtide_core::{Error, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
+
+/// Of the first page, where the names of tables are.
+const PAGE_BYTES: u64 = 4096;
 
 /// A database file and how long to wait for its locks.
 #[derive(Clone, Debug)]
@@ -37,6 +41,16 @@ impl Database {
             .map_err(|error| failure(doing(), error))?;
         self.prepare(&connection).map_err(|error| failure(doing(), error))?;
         Ok(connection)
+    }
+
+    /// Whether a file that is no database was one, or has this name in its first page.
+    pub(crate) fn was_one(&self, name: &str) -> bool {
+        const MAGIC: &[u8] = b"SQLite format 3\0";
+        let mut page = Vec::new();
+        let file = fs::File::open(&self.path);
+        let read = file.and_then(|file| file.take(PAGE_BYTES).read_to_end(&mut page));
+        let begins = page.starts_with(&MAGIC[..page.len().min(MAGIC.len())]);
+        read.is_ok() && (begins || page.windows(name.len()).any(|part| part == name.as_bytes()))
     }
 
     fn prepare(&self, connection: &Connection) -> rusqlite::Result<()> {

@@ -272,12 +272,13 @@ impl CheckpointFile {
         lock_path(&self.database.path, pipeline)
     }
 
-    /// What is there and is no database was one, or is somebody else's.
     fn connect(&self) -> Result<Connection> {
         self.database.connect().map_err(|error| {
             let reason = std::error::Error::source(&error).and_then(|reason| reason.downcast_ref());
             match reason.and_then(rusqlite::Error::sqlite_error_code) {
-                Some(ErrorCode::NotADatabase) => self.damaged("it is no database".to_owned()),
+                Some(ErrorCode::NotADatabase) if self.database.was_one("rowtide_checkpoint") => {
+                    self.damaged("it is no database any more".to_owned())
+                }
                 _ => error,
             }
         })
@@ -296,7 +297,7 @@ impl CheckpointFile {
             "checkpoint file `{}` is damaged: {what}",
             self.database.path.display()
         ))
-        .help("restore it, or name another; or remove it and run `rowtide checkpoint reset`")
+        .help("restore the file; or remove it and start anew with `rowtide checkpoint reset`")
     }
 
     /// The states of a pipeline, after every row and the number of them were verified.
