@@ -89,14 +89,23 @@ fn kill(pipeline: &mut Pipeline, chance: &mut Rng, duration: Duration) -> Outcom
     while Instant::now() < end
         || (positions(&lives) <= POSITIONS && Instant::now() < end + PATIENCE)
     {
-        // The first lives are short, so that the scan is cut as well.
-        let longest = if lives.len() < 8 { 200 } else { 1_500 };
+        // The first lives are short, so that the scan is cut as well. Later ones grow until one of
+        // them has saved something: what is behind the last position is read anew in each, and
+        // the writer does not wait.
+        let longest = if lives.len() < 8 { 200 } else { 1_500 + 500 * idle(&lives) };
         pipeline.start()?;
         thread::sleep(Duration::from_millis(chance.u64(30..longest)));
         pipeline.kill()?;
         lives.push(Life { lines: pipeline.length()?, saved: pipeline.saved()? });
     }
     Ok(lives)
+}
+
+/// How many lives there were since one has saved a position.
+fn idle(lives: &[Life]) -> u64 {
+    let at = |life: &Life| life.covering().map(|saved| saved.at);
+    let last = lives.last().and_then(at);
+    lives.iter().rev().skip(1).take_while(|life| at(life) == last).count() as u64
 }
 
 /// How many positions were saved that cover all tables.
