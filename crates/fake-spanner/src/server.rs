@@ -431,3 +431,26 @@ fn serve(shared: &Arc<Shared>, port: &Port) -> io::Result<Running> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::ErrorKind, net};
+
+    use tokio::net::TcpSocket;
+
+    use super::*;
+
+    #[test]
+    fn a_stopped_server_keeps_its_port() {
+        let server = Server::start(Options::default()).unwrap();
+        for _ in 0..20 {
+            net::TcpStream::connect(server.address()).unwrap();
+            server.stop();
+            let error = net::TcpStream::connect(server.address()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+            let error = TcpSocket::new_v4().unwrap().bind(server.address()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::AddrInUse);
+            server.resume().unwrap();
+        }
+    }
+}
